@@ -21,9 +21,9 @@ const MOST: usize = 200_000;
 /// An upper bound for the length of a calendar day in any zone.
 const LONGEST_DAY: Duration = Duration::from_secs(48 * 3600);
 
-/// The ledger that one account keeps.
+/// The ledger that one account keeps. An account that rests has none, which takes no memory.
 #[derive(Default)]
-pub(super) struct KeptLedger(Option<Kept>);
+pub(super) struct KeptLedger(Option<Box<Kept>>);
 
 struct Kept {
     ledger: Arc<Ledger>,
@@ -54,9 +54,9 @@ impl KeptLedger {
     ) -> Result<Arc<Ledger>, StoreError> {
         let since = begin(policy, now);
         let clock_steps = shared.wall_clock.steps();
-        let usable =
+        let is_usable =
             |kept: &Kept| kept.from <= since && kept.settled_to <= now && kept.clock_steps == clock_steps;
-        let Some(mut kept) = self.0.take().filter(usable) else {
+        let Some(mut kept) = self.0.take().filter(|kept| is_usable(kept)) else {
             return self.read_anew(shared, account, since, now).await;
         };
         let new = shared.store.sent_since(account, kept.settled_to).await?;
@@ -86,11 +86,12 @@ impl KeptLedger {
         let last = found.sends.last().map(|(at, _)| *at);
         let settled_to = found.open_from.or(last).unwrap_or(since);
         let ledger = Arc::new(Ledger::new(found.sends));
-        self.keep(Kept { ledger: Arc::clone(&ledger), from: since, settled_to, clock_steps }, now);
+        let kept = Kept { ledger: Arc::clone(&ledger), from: since, settled_to, clock_steps };
+        self.keep(Box::new(kept), now);
         Ok(ledger)
     }
 
-    fn keep(&mut self, kept: Kept, now: Timestamp) {
+    fn keep(&mut self, kept: Box<Kept>, now: Timestamp) {
         let is_kept = kept.settled_to <= now && kept.ledger.sends(None).len() <= MOST;
         self.0 = is_kept.then_some(kept);
     }

@@ -139,7 +139,7 @@ async fn route(
     };
     shared.store.note_route(candidate.seq, why, now).await?;
     let until = shared.clock.monotonic() + valid(policy);
-    run.preflight.routed = Some(Box::new(Routed { message_id: candidate.id, chat_id, until }));
+    run.preflight.routed = Some(Routed { message_id: candidate.id, chat_id, until });
     Ok(Look::Wake(Wake::Now))
 }
 
@@ -157,7 +157,7 @@ async fn clear(
     }
     let inbox_id = target::inbox_of(&candidate.target, &candidate.extras, policy);
     let unseen = inbox_id.filter(|id| {
-        !run.preflight.inbox.as_deref().is_some_and(|(seen, until)| seen == id && monotonic < *until)
+        !run.preflight.inbox.as_ref().is_some_and(|(seen, until)| seen == id && monotonic < *until)
     });
     let credit = credit_of(candidate);
     if unseen.is_none() && credit.is_none() {
@@ -174,7 +174,7 @@ async fn clear(
                 return Ok(Look::Wake(Wake::Now));
             }
         };
-        run.preflight.inbox = Some(Box::new((inbox_id, shared.clock.monotonic() + good_for)));
+        run.preflight.inbox = Some((inbox_id, shared.clock.monotonic() + good_for));
     }
     if let Some(credit) = credit
         && let Some(wake) = credits(shared, run, candidate, credit, policy, now).await?

@@ -2,6 +2,7 @@
 //!
 //! The supervisor keeps one [`AccountRun`] per account and passes it to each step.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -45,7 +46,7 @@ pub(super) struct AccountRun {
     /// Whether a step of this account panicked: its call may be open, and no task waits for the answer.
     pub(super) lost_call: bool,
     /// The preflight results for the next message.
-    pub(super) preflight: Preflight,
+    pub(super) preflight: KeptPreflight,
     /// What the account last waited for, if that ends for many accounts at one moment.
     waited_for: Option<Reason>,
     /// What the account has sent.
@@ -62,7 +63,7 @@ impl AccountRun {
         let seed = shared.seed;
         let dice = clock::kept_dice(seed ^ account_seed(id.as_str()));
         let gap_dice = clock::kept_dice(gap_seed(seed, &id));
-        let (preflight, sent) = (Preflight::default(), KeptLedger::default());
+        let (preflight, sent) = (KeptPreflight::default(), KeptLedger::default());
         let (calls, shown_wait) = (CallWatch::default(), ShownWait::new(shared.store.metrics()));
         Self {
             id,
@@ -149,19 +150,22 @@ impl AccountRun {
     }
 }
 
-/// The preflight results of this run. Most accounts have none, so the large ones are boxed.
+/// The preflight results of a run. Most accounts have none, which takes no memory.
+#[derive(Default)]
+pub(super) struct KeptPreflight(Option<Box<Preflight>>);
+
 #[derive(Default)]
 pub(super) struct Preflight {
     /// The message that may go, until this time on the monotonic clock.
     pub(super) cleared: Option<(MessageId, Duration)>,
     /// Where a first message goes: into the existing chat, if there is one.
-    pub(super) routed: Option<Box<Routed>>,
+    pub(super) routed: Option<Routed>,
     /// The message whose chat shows no answer, until this time on the monotonic clock.
     pub(super) unanswered: Option<(MessageId, Duration)>,
     /// Other chats of the person that need not be read until this time on the monotonic clock.
     pub(super) others: Vec<(ChatId, Duration)>,
     /// The inbox that was checked, until this time on the monotonic clock.
-    pub(super) inbox: Option<Box<(InboxId, Duration)>>,
+    pub(super) inbox: Option<(InboxId, Duration)>,
     /// Look-ups that failed in a row.
     pub(super) failed: u32,
 }
@@ -174,11 +178,33 @@ pub(super) struct Routed {
     pub(super) until: Duration,
 }
 
-impl Preflight {
+impl KeptPreflight {
     /// Drops the results for a message when its attempt begins: the next one is looked up again.
     pub(super) fn forget(&mut self) {
-        (self.cleared, self.routed, self.unanswered, self.failed) = (None, None, None, 0);
-        self.others.clear();
+        let inbox = self.0.take().and_then(|kept| kept.inbox);
+        self.0 = inbox.map(|inbox| Box::new(Preflight { inbox: Some(inbox), ..Preflight::default() }));
+    }
+}
+
+impl Deref for KeptPreflight {
+    type Target = Preflight;
+
+    fn deref(&self) -> &Preflight {
+        static NONE: Preflight = Preflight {
+            cleared: None,
+            routed: None,
+            unanswered: None,
+            others: Vec::new(),
+            inbox: None,
+            failed: 0,
+        };
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for KeptPreflight {
+    fn deref_mut(&mut self) -> &mut Preflight {
+        self.0.get_or_insert_default()
     }
 }
 
