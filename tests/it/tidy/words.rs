@@ -1,4 +1,5 @@
-//! Comments, messages and documents are written in plain words: these ones make a reader stop and translate.
+//! Comments, messages and documents are written in plain words: these ones make a reader stop and translate. Tables of
+//! documents are tables.
 
 use super::{assert_none, document, root, sources};
 
@@ -63,4 +64,29 @@ fn a_word_is_found_as_a_whole() {
     assert_eq!(riddle("/// Nobody asks."), Some("nobody"));
     assert_eq!(riddle("besides, nobody_knows"), None);
     assert_eq!(riddle("there is no queue, and `x` is no queue"), Some("is no "));
+}
+
+/// Returns the number of columns of a row of a table.
+fn columns(row: &str) -> usize {
+    let outside_code = row.trim().trim_matches('|').replace("\\|", "");
+    outside_code.split('`').step_by(2).map(|text| text.matches('|').count()).sum::<usize>() + 1
+}
+
+/// With another number of columns in the line of dashes, a table is shown as plain text; with more in a row, their text is not
+/// shown.
+#[test]
+fn every_row_of_a_table_has_as_many_columns_as_its_header() {
+    let mut broken = Vec::new();
+    for path in documents() {
+        let text = document(&path);
+        let mut header = None;
+        for (index, line) in text.lines().enumerate() {
+            let row = Some(line).filter(|line| line.starts_with('|'));
+            header = row.map(|row| header.unwrap_or_else(|| columns(row)));
+            if header.zip(row).is_some_and(|(header, row)| columns(row) != header) {
+                broken.push(format!("{path}:{}: {line}", index + 1));
+            }
+        }
+    }
+    assert_none(&broken, "give each row of a table the columns of its header");
 }
