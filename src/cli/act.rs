@@ -42,7 +42,7 @@ pub(super) struct Pause {
 pub(super) struct Term {
     /// End: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the account's zone (without an
     /// account: this machine's zone); default: until it is lifted
-    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = times::parse_end)]
     pub(super) until: Option<Typed>,
     /// Length: 30m, 2h, 1d
     #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_length, conflicts_with = "until")]

@@ -46,6 +46,14 @@ pub(super) fn parse_time(text: &str) -> Result<Typed, String> {
     }
 }
 
+/// Parses the time at which something ends. A length of time has an option of its own, `--for`.
+pub(super) fn parse_end(text: &str) -> Result<Typed, String> {
+    parse_time(text).map_err(|why| match parse_length(text) {
+        Ok(_) => format!("this is a length of time; write --for {}", text.trim()),
+        Err(_) => why,
+    })
+}
+
 /// Parses a length of time on the command line.
 pub(super) fn parse_length(text: &str) -> Result<Span, String> {
     let fix = "write 30m, 2h or 1d";
@@ -219,6 +227,13 @@ mod tests {
 
     fn meant(typed: &str, now: &Zoned) -> Result<String, String> {
         parse_time(typed)?.meant(now).map(wire)
+    }
+
+    #[test]
+    fn a_length_of_time_in_the_place_of_an_end_names_its_option() {
+        assert_eq!(parse_end("2h").err().as_deref(), Some("this is a length of time; write --for 2h"));
+        assert!(parse_end("noon").is_err_and(|why| why.contains("this is not a time")));
+        assert!(parse_end("10:00").is_ok());
     }
 
     #[test]
