@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::EngineHandle;
 use crate::http::{self, ApiTokens, AppState, PassedSockets, Patience, Socket, SocketName, TcpDoor};
@@ -71,21 +72,26 @@ impl Doors {
         engine: &EngineHandle,
     ) -> Vec<JoinHandle<()>> {
         let router = || http::router(Arc::clone(state));
-        let clock = Arc::clone(engine.clock());
-        let patience: Patience = Arc::new(move || clock.sleep(STALLED));
+        let patience = patience(engine.clock());
         let serving = self.socket.serve(router(), Arc::clone(&patience), stopping(engine));
         let mut spawned = vec![tasks.spawn("HTTP server", served(serving))];
         if let Some(socket) = self.read_only {
-            let serving = socket.serve(http::read_only(router()), patience, stopping(engine));
+            let serving = socket.serve(http::read_only(router()), Arc::clone(&patience), stopping(engine));
             spawned.push(tasks.spawn("read-only HTTP server", served(serving)));
         }
         if let Some(tcp) = self.tcp {
             let (router, clock) = (http::with_tokens(router(), self.tokens), Arc::clone(engine.clock()));
-            let serving = tcp.serve(router, stopping(engine), move || clock.sleep(AFTER_ERROR));
+            let serving = tcp.serve(router, patience, stopping(engine), move || clock.sleep(AFTER_ERROR));
             spawned.push(tasks.spawn("TCP HTTP server", serving));
         }
         spawned
     }
+}
+
+/// Returns how long a client may read nothing of its answer.
+pub(super) fn patience(clock: &Arc<dyn Clock>) -> Patience {
+    let clock = Arc::clone(clock);
+    Arc::new(move || clock.sleep(STALLED))
 }
 
 pub(super) fn stopping(engine: &EngineHandle) -> impl Future<Output = ()> + Send + 'static {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use super::doors::{AFTER_ERROR, stopping};
+use super::doors::{AFTER_ERROR, patience, stopping};
 use crate::clock::Clock;
 use crate::http::{AppState, TcpDoor, metrics_router};
 use crate::metrics::UPKEEP_EVERY;
@@ -34,10 +34,9 @@ pub(super) fn spawn(
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "metrics.listen is not a loopback address: anyone who reaches it can read the metrics");
         }
-        let clock = Arc::clone(clock);
-        let serving = door.serve(metrics_router(Arc::clone(state)), stopping(&state.engine), move || {
-            clock.sleep(AFTER_ERROR)
-        });
+        let (patience, clock) = (patience(clock), Arc::clone(clock));
+        let (router, stop) = (metrics_router(Arc::clone(state)), stopping(&state.engine));
+        let serving = door.serve(router, patience, stop, move || clock.sleep(AFTER_ERROR));
         spawned.push(tasks.spawn("metrics listener", serving));
     }
     spawned

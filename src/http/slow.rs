@@ -1,4 +1,4 @@
-//! Connections of the socket that are cut if their client stops reading.
+//! Connections, of a socket or TCP, that are cut if their client stops reading.
 //!
 //! An answer, or a stream of events, is made as the client reads it, so a client that stalls holds little memory; but it
 //! must not hold its connection for ever.
@@ -25,12 +25,12 @@ pub(super) struct Impatient {
 }
 
 impl Listener for Impatient {
-    type Io = Connection;
+    type Io = Connection<UnixStream>;
     type Addr = <UnixListener as Listener>::Addr;
 
-    async fn accept(&mut self) -> (Connection, Self::Addr) {
+    async fn accept(&mut self) -> (Connection<UnixStream>, Self::Addr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, patience: Arc::clone(&self.patience), stalled: None }, address)
+        (Connection::new(stream, Arc::clone(&self.patience)), address)
     }
 
     fn local_addr(&self) -> Result<Self::Addr> {
@@ -39,14 +39,18 @@ impl Listener for Impatient {
 }
 
 /// A connection.
-pub(super) struct Connection {
-    pub(super) stream: UnixStream,
+pub(super) struct Connection<S> {
+    pub(super) stream: S,
     patience: Patience,
     /// Runs while a write waits for the client.
     stalled: Option<Wait>,
 }
 
-impl Connection {
+impl<S> Connection<S> {
+    pub(super) fn new(stream: S, patience: Patience) -> Self {
+        Self { stream, patience, stalled: None }
+    }
+
     fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<Result<T>>) -> Poll<Result<T>> {
         if written.is_ready() {
             self.stalled = None;
@@ -61,7 +65,7 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -71,7 +75,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.in_time(context, written)

@@ -1,8 +1,13 @@
 //! Who may do what: the socket that only reads, and bearers of tokens on TCP.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
 
+use outboxd::clock::{Clock, SystemClock};
+use outboxd::http::TcpDoor;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};
@@ -146,6 +151,46 @@ async fn a_reload_puts_the_tokens_of_the_file_in_force() {
     daemon.signal("-HUP");
     assert!(eventually(async || env.log().contains("line 1 of")).await, "{}", env.log());
     assert_eq!(with(&url, &new, "/v1/status", "").await.0, 200);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_nothing_of_its_answers_is_cut_on_tcp() {
+    let door = TcpDoor::bind("127.0.0.1:0".parse().unwrap(), "api.listen", 1).await.unwrap();
+    let (address, clock) = (door.address(), SystemClock::new());
+    let router = axum::Router::new().route("/", axum::routing::get(async || "x".repeat(1 << 20)));
+    let patience = Arc::new(move || clock.sleep(Duration::from_millis(100)));
+    let serving = door.serve(router, patience, std::future::pending(), std::future::pending);
+    let client = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        // Without a reader the answers fill the buffers of the system, then the requests do; writing fails once the other
+        // end is closed.
+        while stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").is_ok() {}
+    });
+    tokio::select! {
+        () = serving => unreachable!(),
+        ended = client => ended.unwrap(),
+        () = SystemClock::new().sleep(Duration::from_secs(20)) => panic!("it was not cut"),
+    }
+}
+
+/// Without probes a client whose machine vanished in the middle of a body would hold its connection for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_system_probes_whether_a_quiet_client_on_tcp_is_still_there() {
+    const KEEP_ALIVE: &str = "02";
+    let env = listening().await;
+    token(&env, "app", &["enqueue"]);
+    let daemon = env.serve().await;
+    let address = address(&env);
+    let address: std::net::SocketAddr = address.trim_start_matches("http://").parse().unwrap();
+    let _quiet = tokio::net::TcpStream::connect(address).await.unwrap();
+    let local = format!(":{:04X}", address.port());
+    let probed = async || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.any(|row| row[1].ends_with(&local) && row[3] == "01" && row[5].starts_with(KEEP_ALIVE))
+    };
+    assert!(eventually(probed).await);
     daemon.stop().await;
 }
 
