@@ -96,7 +96,10 @@ impl Reloader {
         }
         // A daemon that listens keeps listening until the restart, and its tokens with it.
         if settings.api.listen.is_some() {
-            self.tokens.set(tokens);
+            let changed = self.tokens.set(tokens);
+            if !changed.is_empty() {
+                tracing::info!(tokens = changed.join(" "), "tokens of the API changed");
+            }
         }
         self.store.set_repeat_scope(settings.limits.repeats);
         self.engine.set_policies(policies);
@@ -121,7 +124,7 @@ impl Reloader {
 
 fn log(changes: &[Change]) {
     if changes.is_empty() {
-        tracing::info!("the configuration was read again; nothing changed");
+        tracing::info!("the configuration was read again, with the files that it names; no key changed");
     }
     for Change { key, from, to, is_live } in changes {
         match is_live {

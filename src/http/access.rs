@@ -1,37 +1,60 @@
 //! Who may do what at which listener: everything on the socket, reading on the read-only socket, and on TCP what the
 //! bearer's token allows.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::watch;
 
 use super::error::ApiError;
 use crate::domain::token::{Role, Token};
 
 /// The tokens in force. A reload replaces them.
 #[derive(Debug, Clone, Default)]
-pub struct ApiTokens(Arc<RwLock<Arc<[Token]>>>);
+pub struct ApiTokens(watch::Sender<Arc<[Token]>>);
 
 impl ApiTokens {
-    /// Puts `tokens` in force.
-    pub fn set(&self, tokens: Vec<Token>) {
-        *self.0.write().expect("nothing panics while holding it") = tokens.into();
+    /// Puts `tokens` in force. Returns the names of those that are no longer in force, each after a minus sign, and of those
+    /// that are new, each after a plus sign; a token that changed is both.
+    pub fn set(&self, tokens: Vec<Token>) -> Vec<String> {
+        let old = self.0.send_replace(tokens.into());
+        let new = self.0.borrow();
+        let only = |these: &[Token], others: &[Token], sign: char| -> Vec<String> {
+            let changed = these.iter().filter(|token| !others.contains(token));
+            changed.map(|token| format!("{sign}{}", token.name)).collect()
+        };
+        [only(&old, &new, '-'), only(&new, &old, '+')].concat()
     }
 
     /// Returns the token whose text is `presented`. Compares with every token, each in constant time.
     fn find(&self, presented: &[u8]) -> Option<Token> {
-        let tokens = Arc::clone(&self.0.read().expect("nothing panics while holding it"));
+        let tokens = Arc::clone(&self.0.borrow());
         let hash: [u8; 32] = Sha256::digest(presented).into();
         let same = |token: &Token| -> Choice { token.hash.ct_eq(&hash) };
         let found: Vec<bool> = tokens.iter().map(|token| same(token).into()).collect();
         let index = found.into_iter().position(|is_same| is_same)?;
         tokens.get(index).cloned()
+    }
+
+    /// Returns `response`; a stream of events ends when `token` is no longer in force as it is.
+    fn while_in_force(&self, token: Token, response: Response) -> Response {
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        if content_type.is_none_or(|content_type| content_type != "text/event-stream") {
+            return response;
+        }
+        let mut tokens = self.0.subscribe();
+        let withdrawn = async move {
+            let _the_daemon_ends = tokens.wait_for(|tokens| !tokens.contains(&token)).await;
+        };
+        response.map(|body| Body::from_stream(body.into_data_stream().take_until(withdrawn)))
     }
 }
 
@@ -70,8 +93,8 @@ async fn authorised(State(tokens): State<ApiTokens>, mut request: Request, next:
         let fix = format!("give it the role {} in api.tokens_file, or use another token", missing.as_str());
         return ApiError::forbidden(problem, &fix).into_response();
     }
-    request.extensions_mut().insert(Bearer(token.name));
-    next.run(request).await
+    request.extensions_mut().insert(Bearer(token.name.clone()));
+    tokens.while_in_force(token, next.run(request).await)
 }
 
 /// Returns the text of a bearer token.

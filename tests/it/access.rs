@@ -146,11 +146,51 @@ async fn a_reload_puts_the_tokens_of_the_file_in_force() {
     daemon.signal("-HUP");
     assert!(eventually(async || with(&url, &new, "/v1/status", "").await.0 == 200).await, "{}", env.log());
     assert_eq!(with(&url, &old, "/v1/status", "").await.0, 401);
+    assert!(eventually(async || env.log().contains("\"tokens\":\"-old +new\"")).await, "{}", env.log());
+    assert!(!env.log().contains("nothing changed"), "{}", env.log());
     // A broken file changes nothing.
     std::fs::write(env.path("tokens"), "new reed 1\n").unwrap();
     daemon.signal("-HUP");
     assert!(eventually(async || env.log().contains("line 1 of")).await, "{}", env.log());
     assert_eq!(with(&url, &new, "/v1/status", "").await.0, 200);
+    daemon.stop().await;
+}
+
+/// Opens a stream of events.
+async fn stream(url: &str, token: &str) -> reqwest::Response {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.get(format!("{url}/v1/events")).header("accept", "text/event-stream");
+    let answer = request.bearer_auth(token).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_events_ends_when_its_token_is_removed_or_loses_the_role() {
+    let env = listening().await;
+    let [stays, removed, narrowed] =
+        ["stays", "removed", "narrowed"].map(|name| token(&env, name, &["read"]));
+    let daemon = env.serve().await;
+    let url = address(&env);
+    let mut kept = stream(&url, &stays).await;
+    let ends = [stream(&url, &removed).await, stream(&url, &narrowed).await];
+    let lines = std::fs::read_to_string(env.path("tokens")).unwrap();
+    let changed = lines.replace("narrowed read", "narrowed enqueue").replace("removed read", "another read");
+    let changed: String = changed
+        .lines()
+        .filter(|line| !line.starts_with("another"))
+        .fold(String::new(), |all, line| all + line + "\n");
+    std::fs::write(env.path("tokens"), changed).unwrap();
+    daemon.signal("-HUP");
+    for end in ends {
+        tokio::select! {
+            rest = end.text() => drop(rest),
+            () = SystemClock::new().sleep(Duration::from_secs(20)) => panic!("it was not ended"),
+        }
+    }
+    daemon.post("/v1/messages", MESSAGE).await;
+    let event = kept.chunk().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&event).contains("message.queued"), "{event:?}");
     daemon.stop().await;
 }
 
