@@ -216,6 +216,10 @@ async fn an_account_goes_down_and_up_by_webhook() {
     world.disconnect("acc_1");
     let down = "SELECT coalesce(down_cause, 'up') FROM accounts";
     assert!(eventually(async || env.sql(down) == ["disconnected"]).await, "{:?}", env.sql(down));
+    // Unipile reports the accounts of a whole application; one that the queue does not have changes nothing.
+    world.disconnect("acc_other");
+    let result = "SELECT result FROM webhooks WHERE account_id = 'acc_other' AND result IS NOT NULL";
+    assert!(eventually(async || env.sql(result) == ["nothing"]).await, "{:?}", env.sql(result));
     let waiting = enqueue(&daemon, json!({"users_ids": "U2", "text": "later"})).await;
     world.reconnect("acc_1");
     daemon.becomes(&waiting, "sent").await;

@@ -143,7 +143,8 @@ impl Store {
     /// Records that a read showed the account, or the key, to be unusable until a person fixes it.
     pub(crate) async fn note_down(&self, account: AccountId, down: Down) -> Result<()> {
         let at = down.since;
-        self.exclusive(at, move |connection| Box::pin(note_down(connection, account, down))).await
+        self.exclusive(at, move |connection| Box::pin(note_down(connection, account, down))).await?;
+        Ok(())
     }
 }
 
@@ -239,11 +240,12 @@ async fn note_route(
     Ok(())
 }
 
+/// Returns whether that changed something: the account may be down already, or none of the queue's.
 pub(super) async fn note_down(
     connection: &mut SqliteConnection,
     account: AccountId,
     down: Down,
-) -> Result<()> {
+) -> Result<bool> {
     const ACCOUNT: &str = "UPDATE accounts SET down_cause = ?2, down_at = ?3, down_problem = ?4 WHERE id = ?1 AND down_cause IS NULL";
     const KEY: &str =
         "UPDATE daemon SET key_refused_at = ?1, key_problem = ?2 WHERE id = 1 AND key_refused_at IS NULL";
@@ -252,19 +254,20 @@ pub(super) async fn note_down(
         DownCause::Key => {
             let query = sqlx::query(KEY).bind(&at).bind(&down.problem);
             if query.execute(&mut *connection).await?.rows_affected() == 0 {
-                return Ok(());
+                return Ok(false);
             }
             let reason = Reason::KeyRefused.as_str();
-            event(connection, &at, "daemon.key_refused", None, reason, &down.problem).await
+            event(connection, &at, "daemon.key_refused", None, reason, &down.problem).await?;
         }
         DownCause::Disconnected | DownCause::Restricted | DownCause::Throttled => {
             let query = sqlx::query(ACCOUNT).bind(account.as_str()).bind(down.cause.as_str());
             let query = query.bind(&at).bind(&down.problem);
             if query.execute(&mut *connection).await?.rows_affected() == 0 {
-                return Ok(());
+                return Ok(false);
             }
             let reason = Reason::of_down(down.cause).as_str();
-            event(connection, &at, "account.down", Some(account.as_str()), reason, &down.problem).await
+            event(connection, &at, "account.down", Some(account.as_str()), reason, &down.problem).await?;
         }
     }
+    Ok(true)
 }

@@ -160,8 +160,9 @@ async fn hear(
         }
         News::Down { cause, problem } => {
             let accounts = HashSet::from([account_id.clone()]);
-            note_down(connection, account_id, Down { cause, since: now, problem }).await?;
-            Ok(Consequences { effect: Some(Effect::AccountDown), accounts, ..Consequences::default() })
+            let went = note_down(connection, account_id, Down { cause, since: now, problem }).await?;
+            let effect = Some(if went { Effect::AccountDown } else { Effect::Nothing });
+            Ok(Consequences { effect, accounts, ..Consequences::default() })
         }
         News::Up => account_up(connection, account_id, now).await,
         News::Connected => connected(connection, account_id, person, now).await,

@@ -39,8 +39,8 @@ async fn write(
     let query = query.bind(history.throttled_at.map(time_text));
     query.bind(history.half_caps_until.map(time_text)).execute(&mut *connection).await?;
     event(connection, &at, "account.hold", Some(id), hold.reason.as_str(), &until).await?;
-    match down {
-        Some(down) => note_down(connection, account, down).await,
-        None => Ok(()),
+    if let Some(down) = down {
+        note_down(connection, account, down).await?;
     }
+    Ok(())
 }
