@@ -1,12 +1,13 @@
 //! Campaign endpoints: what became of the messages of each campaign, by step.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::body::Id;
 use super::error::{ApiError, Missing};
 use super::{Answer, App, AppState, Parameters, forecast, query};
 use crate::domain::stop::FOREVER;
@@ -48,11 +49,7 @@ pub(super) async fn list(State(state): App, Query(parameters): Parameters) -> An
     Ok(Json(Page { data, next_cursor: names.pop().filter(|_| is_cut) }))
 }
 
-pub(super) async fn show(
-    State(state): App,
-    Path(name): Path<String>,
-    Query(parameters): Parameters,
-) -> Answer<Campaign> {
+pub(super) async fn show(State(state): App, Id(name): Id, Query(parameters): Parameters) -> Answer<Campaign> {
     let mut is_forecast = false;
     for (parameter, value) in parameters {
         match parameter.as_str() {

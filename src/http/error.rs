@@ -48,6 +48,16 @@ impl ApiError {
         Self::bad_request(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
     }
 
+    /// Returns the error for a parameter or a header of which only one could count.
+    pub(super) fn given_twice(name: &str) -> Self {
+        Self::bad_request(FieldError::new(
+            FieldErrorCode::DuplicateField,
+            name,
+            "is given twice",
+            "give it once",
+        ))
+    }
+
     pub(super) fn unknown_field<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         Self::bad_request(FieldError::unknown_field(name, known))
     }

@@ -98,7 +98,11 @@ fn atomic(parameters: &[(String, String)]) -> Result<Atomic, ApiError> {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ApiError::given_twice("Idempotency-Key"));
+    }
     value.to_str().map(|key| Some(key.to_owned())).map_err(|_| {
         let fix = "use visible ASCII characters";
         ApiError::invalid("Idempotency-Key", "is not text", fix)

@@ -3,13 +3,14 @@
 //! `routes.rs` lists the routes; the router and the document are built from that one list. What is the same for all
 //! is here: the form of a refusal, and the status codes that follow from a path, a query or a body.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::MethodRouter;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -31,10 +32,21 @@ pub(super) struct Route {
     schemas: BTreeMap<String, Value>,
     /// The schema of the `data` of server-sent events.
     stream: Option<Value>,
-    takes_parameters: bool,
+    parameters: Parameters,
     /// The answer with status 200 is plain text.
     is_text: bool,
 }
+
+/// What a route does with query parameters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parameters {
+    Refuses,
+    Takes,
+    Ignores,
+}
+
+/// Parameters that may be given several times, because each adds to the others.
+const REPEATABLE: [&str; 1] = ["state"];
 
 impl Route {
     /// Creates the route `METHOD /path`.
@@ -50,14 +62,14 @@ impl Route {
             answers,
             schemas,
             stream: None,
-            takes_parameters: false,
+            parameters: Parameters::Refuses,
             is_text: false,
         };
         let route = match path.contains("{id}") {
             true => route.parameter("path", "id", json!({ "type": "string" }), "").fails(404),
             false => route,
         };
-        route.fails(400).fails(503)
+        route.fails(400).fails(401).fails(403).fails(503)
     }
 
     /// Names the operation, for generated clients, and says what it does.
@@ -79,7 +91,7 @@ impl Route {
 
     /// Takes a query parameter. A route without any refuses them all.
     pub(super) fn query(mut self, name: &str, schema: Value, says: &str) -> Self {
-        self.takes_parameters = true;
+        self.parameters = Parameters::Takes;
         self.parameter("query", name, schema, says)
     }
 
@@ -94,15 +106,25 @@ impl Route {
 
     /// Ignores query parameters, which probes may add.
     pub(super) fn ignores_parameters(mut self) -> Self {
-        self.takes_parameters = true;
+        self.parameters = Parameters::Ignores;
         self.answers.remove(&400);
         self
     }
 
     /// Takes a JSON object.
-    pub(super) fn takes<T: ToSchema>(mut self) -> Self {
+    pub(super) fn takes<T: ToSchema>(self) -> Self {
+        self.takes_object::<T>(true)
+    }
+
+    /// Takes a JSON object, or nothing.
+    pub(super) fn may_take<T: ToSchema>(self) -> Self {
+        self.takes_object::<T>(false)
+    }
+
+    fn takes_object<T: ToSchema>(mut self, is_required: bool) -> Self {
         let schema = self.schema::<T>();
-        self.operation["requestBody"] = json!({ "content": { "application/json": { "schema": schema } } });
+        self.operation["requestBody"] =
+            json!({ "required": is_required, "content": { "application/json": { "schema": schema } } });
         self.fails(413).fails(422)
     }
 
@@ -176,11 +198,33 @@ impl Route {
 
     /// Returns the path and its handler, which refuses parameters that it would ignore.
     pub(super) fn into_parts(self) -> (&'static str, MethodRouter<Arc<AppState>>) {
-        match self.takes_parameters {
-            true => (self.path, self.handler),
-            false => (self.path, self.handler.route_layer(middleware::from_fn(refuse_parameters))),
+        let handler = match self.parameters {
+            Parameters::Ignores => self.handler,
+            Parameters::Takes => self.handler.route_layer(middleware::from_fn(refuse_unclear_parameters)),
+            Parameters::Refuses => self.handler.route_layer(middleware::from_fn(refuse_parameters)),
+        };
+        (self.path, handler)
+    }
+}
+
+/// Refuses a parameter that would be read as another: of two of one name the last would count, and bytes that are not UTF-8
+/// would become U+FFFD, which finds nothing.
+async fn refuse_unclear_parameters(request: Request, next: Next) -> Result<Response, ApiError> {
+    let mut names = HashSet::new();
+    for parameter in request.uri().query().unwrap_or_default().split('&').filter(|text| !text.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let [name, value] = [name, value].map(|text| percent_decode_str(text).decode_utf8());
+        let name = name.map_err(|_| not_utf_8(""))?;
+        value.map_err(|_| not_utf_8(&name))?;
+        if !REPEATABLE.contains(&name.as_ref()) && !names.insert(name.clone().into_owned()) {
+            return Err(ApiError::given_twice(&name));
         }
     }
+    Ok(next.run(request).await)
+}
+
+fn not_utf_8(parameter: &str) -> ApiError {
+    ApiError::invalid(parameter, "is not UTF-8", "percent-encode its bytes in UTF-8: `ü` is %C3%BC")
 }
 
 /// Refuses a parameter that would be ignored: `POST /v1/pause?account_id=acc_1` would pause every account.
@@ -259,6 +303,8 @@ fn meaning(status: u16) -> &'static str {
         200 => "Done.",
         201 => "The message is on disk.",
         400 => "The request is malformed: its JSON, or a parameter.",
+        401 => "On TCP: the token is missing or unknown.",
+        403 => "The socket only reads, the token lacks a role, or a browser sent it for another site.",
         404 => "The id names no message or account.",
         409 => "The current state does not allow it.",
         413 => "The body is too long.",

@@ -37,8 +37,8 @@ fn messages_of() -> Vec<Route> {
     vec![
         Route::new("POST /v1/messages", post(messages_in::enqueue))
             .does("enqueue", "Queues messages.")
-            .query("atomic", flag(), "Store all rows or none.")
-            .query("accounts", text(), "`keep`: people who are in the campaign keep their account.")
+            .query("atomic", atomic(), "Store all rows or none; `person`: of each person.")
+            .query("accounts", keep(), "`keep`: people who are in the campaign keep their account.")
             .header("Idempotency-Key", "The `dedupe_key` of a single message.")
             .takes_messages::<NewMessage>()
             .answers::<Stored>(201)
@@ -97,7 +97,7 @@ fn people_of() -> Vec<Route> {
             .answers::<Person>(200),
         Route::new("POST /v1/people/{id}/erase", post(people::erase))
             .does("erase_person", "Erases a person and suppresses them for ever.")
-            .takes::<EraseRequest>()
+            .may_take::<EraseRequest>()
             .answers::<Erased>(200),
     ]
 }
@@ -106,7 +106,7 @@ fn accounts_of() -> Vec<Route> {
     vec![
         Route::new("GET /v1/accounts", get(accounts::list))
             .does("list_accounts", "Lists accounts.")
-            .query("sort", json!({ "enum": ["attention", "id"] }), "`attention` if left out.")
+            .query("sort", one_of(&["attention", "id"]), "`attention` if left out.")
             .query("attention", text(), "`person`, `waiting` or `none`; several separated by commas.")
             .query("limit", number(1, 500), "50 if left out.")
             .query("cursor", text(), "`next_cursor` of the page before.")
@@ -119,11 +119,11 @@ fn accounts_of() -> Vec<Route> {
             .answers::<AccountZone>(200),
         Route::new("POST /v1/accounts/{id}/pause", post(accounts::pause))
             .does("pause", "Pauses an account.")
-            .takes::<PauseRequest>()
+            .may_take::<PauseRequest>()
             .answers::<Paused>(200),
         Route::new("POST /v1/accounts/{id}/resume", post(accounts::resume))
             .does("resume", "Resumes an account.")
-            .takes::<ResumeRequest>()
+            .may_take::<ResumeRequest>()
             .answers::<Resumed>(200),
         Route::new("GET /v1/accounts/{id}/budget", get(policy::budget))
             .does("budget", "Returns what is left of the caps.")
@@ -142,11 +142,11 @@ fn stops_of() -> Vec<Route> {
     vec![
         Route::new("POST /v1/pause", post(accounts::pause_everything))
             .does("pause_everything", "Pauses all sending.")
-            .takes::<PauseRequest>()
+            .may_take::<PauseRequest>()
             .answers::<Paused>(200),
         Route::new("POST /v1/resume", post(accounts::resume_everything))
             .does("resume_everything", "Resumes sending.")
-            .takes::<ResumeRequest>()
+            .may_take::<ResumeRequest>()
             .answers::<Resumed>(200),
         Route::new("POST /v1/stops", post(stops::stop))
             .does("stop", "Stops sending to a person, into a chat or of a campaign.")
@@ -189,7 +189,7 @@ fn whole() -> Vec<Route> {
             .answers::<Audit>(200),
         Route::new("POST /v1/backup", post(operations::backup))
             .does("backup", "Makes a backup.")
-            .takes::<BackupRequest>()
+            .may_take::<BackupRequest>()
             .answers::<Backup>(200)
             .fails(409),
         forecast("GET /v1/forecast", get(forecast::forecast))
@@ -197,7 +197,7 @@ fn whole() -> Vec<Route> {
             .fails(404),
         forecast("POST /v1/forecast", post(forecast::forecast_with))
             .does("forecast_with", "The same, with assumed messages.")
-            .query("accounts", text(), "`keep`: people who are in the campaign keep their account.")
+            .query("accounts", keep(), "`keep`: people who are in the campaign keep their account.")
             .takes_messages::<NewMessage>(),
         Route::new("GET /v1/status", get(status::status))
             .does("status", "Returns the state of the daemon.")
@@ -249,7 +249,7 @@ fn webhooks_of() -> Vec<Route> {
             .fails(409),
         Route::new("POST /v1/webhooks/test", post(endpoints::test))
             .does("test_webhooks", "Posts a test delivery and says what came back.")
-            .takes::<TestRequest>()
+            .may_take::<TestRequest>()
             .answers::<Tested>(200)
             .fails(409),
     ]
@@ -292,6 +292,18 @@ fn time() -> Value {
 
 fn text() -> Value {
     json!({ "type": "string" })
+}
+
+fn atomic() -> Value {
+    one_of(&["true", "false", "person"])
+}
+
+fn keep() -> Value {
+    one_of(&["keep"])
+}
+
+fn one_of(values: &[&str]) -> Value {
+    json!({ "type": "string", "enum": values })
 }
 
 fn flag() -> Value {

@@ -94,6 +94,42 @@ async fn an_error_points_at_its_place_and_at_what_was_meant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_is_given_twice_or_is_not_utf_8_is_refused() {
+    let (env, daemon) = quiet().await;
+    for (path, code, field) in [
+        ("/v1/messages?campaign=a&limit=1&campaign=b", "duplicate_field", "campaign"),
+        ("/v1/messages?account_id=a&account%5Fid=b", "duplicate_field", "account_id"),
+        ("/v1/messages?campaign=Gr%FC%DFe", "invalid_value", "campaign"),
+        ("/v1/messages?%FF=1", "invalid_value", ""),
+        ("/v1/events?after=1&after=0", "duplicate_field", "after"),
+        ("/v1/forecast?campaign=a&campaign=a", "duplicate_field", "campaign"),
+        ("/v1/stops?key=%C3", "invalid_value", "key"),
+        ("/v1/campaigns/%FF", "invalid_value", "id"),
+        ("/campaigns/%FF", "invalid_value", "id"),
+    ] {
+        let (status, answer) = daemon.get(path).await;
+        let error = &answer["error"];
+        assert_eq!(
+            (status, &error["code"], &error["field"]),
+            (400, &json!(code), &json!(field)),
+            "{path}: {answer}"
+        );
+    }
+    let (status, answer) = daemon.post("/v1/messages?atomic=true&atomic=false", "[]").await;
+    assert_eq!((status, &answer["error"]["field"]), (400, &json!("atomic")), "{answer}");
+    let request = env.client().post("http://outboxd/v1/messages").body(good().to_string());
+    let request = request.header("Idempotency-Key", "a").header("Idempotency-Key", "b");
+    assert_eq!(request.send().await.expect("an answer").status(), 400, "which key counts is not clear");
+    for path in [
+        "/v1/messages?state=queued&state=sent&campaign=Gr%C3%BC%C3%9Fe",
+        "/v1/messages?&campaign=%EF%BF%BD",
+        "/healthz?a=1&a=2",
+    ] {
+        assert_eq!(daemon.get(path).await.0, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_takes_the_good_rows_and_says_what_each_bad_one_lacks() {
     let (_env, daemon) = quiet().await;
     let batch =

@@ -81,6 +81,47 @@ async fn the_document_has_the_query_parameters_that_the_daemon_knows() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_says_which_bodies_are_required_and_who_may_be_refused() {
+    let env = TestEnv::new().await;
+    std::fs::write(env.path("outboxd.toml"), "[outbound.command.crm]\nrun = [\"/bin/true\"]\n").unwrap();
+    let daemon = env.serve().await;
+    let message =
+        r#"{"account_id": "acc_1", "chat_id": "c1", "text": "t", "not_before": "2099-01-01T00:00:00Z"}"#;
+    let id = daemon.enqueue(message).await;
+    let (_, document) = daemon.get("/openapi.json").await;
+    for route in documented(&document) {
+        let (method, path) = route.split_once(' ').unwrap();
+        let operation = &document["paths"][path][method.to_lowercase()];
+        for status in ["401", "403"] {
+            assert!(operation["responses"][status].is_object(), "{route} {status}");
+        }
+        if operation["requestBody"].is_null() {
+            continue;
+        }
+        let of = match path.split('/').nth(2).unwrap() {
+            "accounts" => "acc_1",
+            "hooks" => "crm",
+            "people" => "ACoA1",
+            _ => &id,
+        };
+        let (status, answer) = call(&daemon, &env.client(), &route.replace("{id}", of), "").await;
+        let is_required = operation["requestBody"]["required"] == json!(true);
+        assert_eq!(matches!(status, 400 | 422), is_required, "{route}: {status} {answer}");
+    }
+    let parameters = document["paths"]["/v1/messages"]["post"]["parameters"].as_array().unwrap();
+    let values = |name: &str| {
+        let found = parameters.iter().find(|parameter| parameter["name"] == name);
+        found.unwrap()["schema"]["enum"].as_array().unwrap().clone()
+    };
+    assert_eq!(values("accounts"), [json!("keep")]);
+    for value in values("atomic") {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        assert_eq!(daemon.post(&format!("/v1/messages?atomic={value}"), "[]").await.0, 200, "{value}");
+    }
+    assert!(values("atomic").contains(&json!("person")));
+}
+
 /// Returns how `value` differs from `schema`: a field that is missing or unknown, or a wrong type.
 fn mismatches(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let schema = resolved(document, schema);

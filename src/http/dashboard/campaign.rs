@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::Response;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -13,6 +13,7 @@ use super::charts::{self, Curve};
 use super::command::{command, path, query};
 use super::error::PageError;
 use super::frame::{Action, Frame, Markup, When, html, line, note};
+use crate::http::body::Id;
 use crate::http::{App, campaigns, forecast};
 use crate::types::account::SentOnDay;
 use crate::types::campaign::{Campaign, CampaignCounts};
@@ -31,11 +32,7 @@ struct Page {
     actions: Vec<Action>,
 }
 
-pub(super) async fn show(
-    frame: Frame,
-    State(state): App,
-    Path(label): Path<String>,
-) -> Result<Response, PageError> {
+pub(super) async fn show(frame: Frame, State(state): App, Id(label): Id) -> Result<Response, PageError> {
     let campaign = campaigns::named(&state, &label).await?;
     let asked = Query(vec![("campaign".to_owned(), label.clone())]);
     let mut forecast = forecast::forecast(State(Arc::clone(&state)), asked).await?.0;
