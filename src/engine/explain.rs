@@ -31,11 +31,13 @@ pub struct WaitStatus {
     pub until: Option<Until>,
     /// The rule that applies, where the reason alone does not identify it.
     pub rule: Option<String>,
+    /// Whether `until` is the time at which the message expires, before it can go.
+    pub is_expiry: bool,
 }
 
 impl WaitStatus {
     fn new(reason: Reason, until: Option<Until>) -> Self {
-        Self { reason, until, rule: None }
+        Self { reason, until, rule: None, is_expiry: false }
     }
 
     /// Returns who must act, if waiting alone does not help.
@@ -112,7 +114,7 @@ impl EngineHandle {
         if account.counts.of(StateName::Queued) == 0 {
             return Ok(None);
         }
-        if let Some(wait_status) = self.next_wait_status(&account.account.id).await? {
+        if let Some(wait_status) = self.shown_wait_status(account).await? {
             return Ok(Some(wait_status));
         }
         let view = self.view(&account.account, daemon).await?;
@@ -144,8 +146,29 @@ impl EngineHandle {
             return Ok(None);
         };
         let Some((place, verdict)) = selected.selection.standing() else { return Ok(None) };
-        let (_, message) = selected.candidate(place);
+        let message = selected.candidate(place).1;
         Ok(Some(wait_status(&selected.selection_input().for_message(message, None), verdict)))
+    }
+
+    /// Returns the same for people: a message that expires before it can go counts only if no other one is queued.
+    async fn shown_wait_status(&self, account: &AccountView) -> Result<Option<WaitStatus>, StoreError> {
+        let Some(selected) = selected(&self.shared, &account.account.id, self.now(), None).await? else {
+            return Ok(None);
+        };
+        let selection = &selected.selection;
+        let goes = |place: usize| !expires_first(&selection.verdicts[place], selected.candidate(place).1);
+        let going = selection.standing_among(goes).or_else(|| selection.standing());
+        let Some((place, verdict)) = going else { return Ok(None) };
+        let message = selected.candidate(place).1;
+        let others_follow = account.counts.of(StateName::Queued) > selection.verdicts.len() as u64;
+        if goes(place) || !others_follow {
+            let input = selected.selection_input().for_message(message, None);
+            return Ok(Some(wait_status(&input, verdict)));
+        }
+        // Those behind it in its lane wait for the same, and may not expire.
+        let message = Waiting { expires_at: None, ..message.clone() };
+        let input = selected.selection_input().for_message(&message, None);
+        Ok(Some(wait_status(&input, &decide(&input))))
     }
 
     /// Puts another policy in force for `account`, from its next step on.
@@ -248,13 +271,20 @@ impl View {
     }
 }
 
+/// Returns whether the message waits only until it expires.
+fn expires_first(verdict: &Verdict, message: &Waiting) -> bool {
+    let Verdict::Wait { until: Until::At(at), .. } = verdict else { return false };
+    message.expires_at == Some(*at)
+}
+
 /// Converts a verdict into a wait status.
 fn wait_status(input: &DecisionInput<'_>, verdict: &Verdict) -> WaitStatus {
     match *verdict {
         Verdict::Send => WaitStatus::new(Reason::Now, Some(Until::At(input.now))),
         Verdict::Wait { reason, until } => {
             let rule = gates(input).into_iter().find(|gate| gate.closed.is_some()).and_then(|gate| gate.rule);
-            WaitStatus { rule, ..WaitStatus::new(reason, Some(until)) }
+            let is_expiry = expires_first(verdict, input.message);
+            WaitStatus { rule, is_expiry, ..WaitStatus::new(reason, Some(until)) }
         }
         Verdict::Stop { reason } => WaitStatus::new(reason, None),
     }
@@ -267,7 +297,7 @@ fn judge_blocked(input: &DecisionInput<'_>, blocked: Until) -> WaitStatus {
     match before.find(|gate| gate.closed.is_some()) {
         Some(gate) => {
             let until = gate.closed.map(|closed| both(closed, blocked));
-            WaitStatus { reason: gate.reason, until, rule: gate.rule }
+            WaitStatus { rule: gate.rule, ..WaitStatus::new(gate.reason, until) }
         }
         None => WaitStatus::new(Reason::ChatOrder, Some(blocked)),
     }

@@ -66,17 +66,12 @@ fn expires_first(until: Option<Until>, expires_at: Option<Timestamp>) -> Option<
 
 /// Renders what `message` waits for, which may be only that it expires.
 fn wait_of(message: &MessageView, wait: WaitStatus) -> types::WaitStatus {
-    let expiry = expires_first(wait.until, message.expires_at.filter(|_| message.waiting.is_some()));
-    let why = Some(why(message, &wait));
-    let waits = types::WaitStatus { why, ..wait_status(wait) };
-    match expiry {
-        Some(_) => types::WaitStatus { waits_for: Some("expiry".to_owned()), ..waits },
-        None => waits,
-    }
+    types::WaitStatus { why: Some(why(message, &wait)), ..wait_status(wait) }
 }
 
 fn wait_status(wait_status: WaitStatus) -> types::WaitStatus {
     let (until, waits_for) = until(wait_status.until);
+    let waits_for = if wait_status.is_expiry { Some("expiry".to_owned()) } else { waits_for };
     types::WaitStatus {
         reason: Some(wait_status.reason.as_str().to_owned()),
         why: Some(wait_status.reason.sentence().to_owned()),

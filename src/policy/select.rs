@@ -84,13 +84,19 @@ impl Selection {
     /// Returns why the account sends nothing now: the verdict on the message that goes next, or else the verdict that
     /// ends first. `None` without an entry.
     pub fn standing(&self) -> Option<(usize, &Verdict)> {
-        let first = self.next.or_else(|| {
+        self.standing_among(|_| true)
+    }
+
+    /// Does the same for the entries that `counts`, by their places, accepts.
+    pub fn standing_among(&self, counts: impl Fn(usize) -> bool) -> Option<(usize, &Verdict)> {
+        let first = self.next.filter(|index| counts(*index)).or_else(|| {
             let end = |verdict: &Verdict| match verdict {
                 Verdict::Send | Verdict::Stop { .. } => Timestamp::MIN,
                 Verdict::Wait { until: Until::At(at) | Until::NotBefore(at), .. } => *at,
                 Verdict::Wait { until: Until::Person, .. } => Timestamp::MAX,
             };
-            (0..self.verdicts.len()).min_by_key(|index| end(&self.verdicts[*index]))
+            let counted = (0..self.verdicts.len()).filter(|index| counts(*index));
+            counted.min_by_key(|index| end(&self.verdicts[*index]))
         })?;
         Some((first, &self.verdicts[first]))
     }

@@ -1,9 +1,9 @@
 //! Selection by the real process: however many campaigns wait, and through whichever interface they came.
 
 use outboxd::clock::{Clock, SystemClock};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::daemon::TestEnv;
+use crate::daemon::{Daemon, TestEnv};
 
 /// 100 campaigns wait for January, and one message is due now (T1).
 #[tokio::test(flavor = "multi_thread")]
@@ -95,4 +95,51 @@ async fn a_used_up_cap_behind_closed_hours_counts_in_the_time_of_the_account() {
         "{account}"
     );
     assert_eq!(account["cap"]["cap"], "new_chat", "{account}");
+}
+
+async fn waits_of_account(daemon: &Daemon) -> [Value; 3] {
+    let (_, account) = daemon.get("/v1/accounts/acc_1").await;
+    ["reason", "until", "waits_for"].map(|field| account[field].clone())
+}
+
+fn in_hours(hours: u64) -> String {
+    let at = SystemClock::new().now() + std::time::Duration::from_secs(3600 * hours);
+    at.strftime("%Y-%m-%dT%H:00:00.000Z").to_string()
+}
+
+/// The scheduled message that is due first waits for a cap longer than the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_shows_the_scheduled_message_that_goes_first() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "1/24h");
+    let daemon = env.serve().await;
+    let message = |target: &str, id: &str, at: Option<String>| {
+        json!({"account_id": "acc_1", target: id, "text": "hello", "typing": false, "not_before": at})
+            .to_string()
+    };
+    let first = daemon.enqueue(&message("users_ids", "ACoA1", None)).await;
+    daemon.becomes(&first, "sent").await;
+    daemon.enqueue(&message("users_ids", "ACoA2", Some(in_hours(2)))).await;
+    let goes_first = in_hours(5);
+    daemon.enqueue(&message("chat_id", "c1", Some(goes_first.clone()))).await;
+    assert_eq!(waits_of_account(&daemon).await, [json!("scheduled"), json!(goes_first), json!("time")]);
+}
+
+/// What an account waits for is not the time at which a message expires, unless all of its messages expire.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_a_message_that_expires_shows_when_the_others_go() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let message = |chat: &str, expires_at: Option<String>| {
+        json!({"account_id": "acc_1", "chat_id": chat, "text": "hello", "not_before": in_hours(9), "expires_at": expires_at})
+            .to_string()
+    };
+    let [expires_at, until] = [12, 30].map(in_hours);
+    daemon.enqueue(&message("c1", Some(expires_at.clone()))).await;
+    let (status, answer) =
+        daemon.post("/v1/accounts/acc_1/pause", &json!({"until": until}).to_string()).await;
+    assert!(status < 300, "{answer}");
+    let expires = [json!("account_paused"), json!(expires_at), json!("expiry")];
+    assert_eq!(waits_of_account(&daemon).await, expires);
+    daemon.enqueue(&message("c2", None)).await;
+    assert_eq!(waits_of_account(&daemon).await, [json!("account_paused"), json!(until), json!("time")]);
 }

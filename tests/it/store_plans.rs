@@ -157,7 +157,7 @@ async fn candidates_are_found_through_indexes_and_nothing_is_sorted() {
 fn steps_of_candidates(connection: &Connection, now: &str) -> i32 {
     let (_, sql) = hot_statements().remove(0);
     let mut statement = connection.prepare(&sql).unwrap();
-    let mut rows = statement.query(["acc_0", now]).unwrap();
+    let mut rows = statement.query(("acc_0", now, 1)).unwrap();
     let mut found = 0;
     while rows.next().unwrap().is_some() {
         found += 1;

@@ -106,7 +106,7 @@ pub struct Candidates {
     /// The account.
     pub account: Account,
     /// The ready message that goes first in each class of lanes, due retries, and what next becomes due or is
-    /// retried.
+    /// retried: for people, several of these.
     pub messages: Vec<Candidate>,
     /// Virtual time of the account's campaigns.
     pub virtual_time: u64,
@@ -120,6 +120,10 @@ pub struct Candidates {
 
 /// Due retries read with the other candidates. If more are due, they return to their lanes first.
 const DUE_RETRIES: usize = 32;
+
+/// How many lanes and retries that become due later are read for people: hours or a cap may hold the first of them for
+/// longer than the next. The engine needs the first, at whose time it selects again.
+const SHOWN_LATER: i64 = 8;
 
 /// Builds the statement behind [`Store::candidates`]. It steps through the classes of an account's lanes and reads
 /// one row of each: first campaigns that are not ahead, by due time, then those that are, by finish. So it takes the
@@ -157,9 +161,9 @@ pub(in crate::store) fn candidates_sql() -> String {
              (SELECT f.seq {LANE} AND f.finish = 0 ORDER BY f.due_at, f.seq LIMIT 1), \
              (SELECT f.seq {LANE} AND f.finish > 0 ORDER BY f.finish, f.due_at, f.seq LIMIT 1)) FROM classes \
            UNION ALL SELECT * FROM (SELECT f.seq FROM lanes f WHERE f.account_id = ?1 AND f.due_at > ?2 \
-             ORDER BY f.due_at, f.seq LIMIT 1) \
+             ORDER BY f.due_at, f.seq LIMIT ?3) \
            UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at <= ?2 ORDER BY r.retry_at LIMIT {DUE_RETRIES}) \
-           UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT 1) \
+           UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT ?3) \
            UNION ALL SELECT * FROM (SELECT w.seq FROM messages w INDEXED BY messages_to_schedule WHERE w.account_id = ?1 \
              AND w.state = 'queued' AND w.step_sent_at IS NOT NULL AND w.wait_until IS NULL LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
@@ -187,11 +191,12 @@ impl Store {
             std::sync::LazyLock::new(|| candidates_sql().into());
         // Built from the constants above; it contains nothing from a producer.
         let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&SQL)));
-        let readers = match asker {
-            Asker::Engine => &self.inner.engine_reader,
-            Asker::People => &self.inner.readers,
+        let (readers, later) = match asker {
+            Asker::Engine => (&self.inner.engine_reader, 1),
+            Asker::People => (&self.inner.readers, SHOWN_LATER),
         };
-        let found = query.bind(account.as_str()).bind(time_text(now)).fetch_all(readers).await?;
+        let query = query.bind(account.as_str()).bind(time_text(now)).bind(later);
+        let found = query.fetch_all(readers).await?;
         let Some(row) = found.first() else { return Ok(None) };
         let mut messages = found.iter().map(read_candidate).collect::<Result<Vec<_>>>()?;
         let read = messages.len();
