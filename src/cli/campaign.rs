@@ -153,7 +153,8 @@ pub(super) async fn show(client: &Client, campaign: &str, json: Json) -> Result<
     }
     if let Some(next_at) = row.counts.next_at {
         let times = Times::of(times::zone(None));
-        render::print(&format!("next due {} ({})\n", times.show(Some(next_at)), times.zone()))?;
+        let is_due = if next_at.0 <= times::now() { "due since" } else { "next due" };
+        render::print(&format!("{is_due} {} ({})\n", times.show(Some(next_at)), times.zone()))?;
     }
     done_by(client, &row).await.map(|()| Exit::Done)
 }
@@ -179,10 +180,7 @@ async fn done_by(client: &Client, row: &Row) -> Result<(), Failure> {
         _ if summary.need_person() == summary.messages => String::new(),
         _ => {
             let left = summary.messages - summary.sent - summary.need_person();
-            format!(
-                "{left} of {} messages do not go within a year: see `outboxd forecast`\n",
-                summary.messages
-            )
+            format!("{left} of {} messages have no time yet: see `outboxd forecast`\n", summary.messages)
         }
     };
     for waiting in summary.waiting.iter().filter(|waiting| waiting.needs_person) {

@@ -72,8 +72,10 @@ struct Run<'a> {
 struct Holder {
     due_at: Timestamp,
     seq: i64,
-    /// `None` if it waits for a person.
+    /// `None` if it waits for a person or for an event.
     until: Option<Timestamp>,
+    /// Whether a person must act before it goes.
+    needs_person: bool,
 }
 
 impl<'a> Run<'a> {
@@ -112,28 +114,35 @@ impl<'a> Run<'a> {
             }
             // What expires holds no other message afterwards.
             let ends_at = |at: Timestamp| message.expires_at.map_or(at, |expires_at| at.min(expires_at));
-            if wait.needs_person {
-                run.hold(index, message.expires_at);
+            if wait.needs_person || wait.reason == Reason::NotConnected {
+                run.hold_endlessly(index, wait.needs_person);
             } else if message.ready_at > message.due_at && message.ready_at > start.now {
-                run.hold(index, Some(ends_at(message.ready_at)));
+                run.hold(index, ends_at(message.ready_at));
             }
         }
         run
     }
 
-    /// Lets the messages after this one in its thread wait until then; `None`: for a person.
-    fn hold(&mut self, index: usize, until: Option<Timestamp>) {
+    /// Lets the messages after this one in its thread wait until then.
+    fn hold(&mut self, index: usize, until: Timestamp) {
         let Queued { due_at, seq, thread, .. } = self.start.queued[index];
-        self.held.entry(thread).or_default().push(Holder { due_at, seq, until });
+        let holder = Holder { due_at, seq, until: Some(until), needs_person: false };
+        self.held.entry(thread).or_default().push(holder);
     }
 
-    /// Returns until when a message before it in its thread holds this one; `None` inside: for a person.
-    fn held_until(&self, index: usize) -> Option<Option<Timestamp>> {
+    /// Lets them wait until this one expires, if it does.
+    fn hold_endlessly(&mut self, index: usize, needs_person: bool) {
+        let Queued { due_at, seq, thread, expires_at: until, .. } = self.start.queued[index];
+        self.held.entry(thread).or_default().push(Holder { due_at, seq, until, needs_person });
+    }
+
+    /// Returns the message before it in its thread that holds this one for the longest time.
+    fn held_by(&self, index: usize) -> Option<&Holder> {
         let message = &self.start.queued[index];
         let is_before = |holder: &&Holder| (holder.due_at, holder.seq) < (message.due_at, message.seq);
         let holders = self.held.get(&message.thread)?.iter().filter(is_before);
         let holders = holders.filter(|holder| holder.until.is_none_or(|until| until > self.now));
-        holders.map(|holder| holder.until).max_by_key(|until| until.unwrap_or(Timestamp::MAX))
+        holders.max_by_key(|holder| (holder.until.unwrap_or(Timestamp::MAX), holder.needs_person))
     }
 
     /// Makes one send, one expiry or one wait; returns `false` when nothing more can happen.
@@ -141,14 +150,15 @@ impl<'a> Run<'a> {
         self.ripen();
         let first: Vec<(usize, usize)> = self.ready.first_of_classes().collect();
         for (lane, index) in &first {
-            match self.held_until(*index) {
-                Some(Some(until)) => {
+            match self.held_by(*index) {
+                Some(&Holder { until: Some(until), .. }) => {
                     self.postpone(*lane, *index, until, Reason::ChatOrder);
                     return true;
                 }
-                Some(None) => {
+                Some(&Holder { until: None, needs_person, .. }) => {
                     self.ready.pop(*lane);
-                    self.messages[*index] = Expected::Waiting(Wait::for_person(Reason::ChatOrder));
+                    self.messages[*index] =
+                        Expected::Waiting(Wait { reason: Reason::ChatOrder, needs_person });
                     return true;
                 }
                 None => {}
@@ -171,7 +181,7 @@ impl<'a> Run<'a> {
         });
         if let Some((place, until)) = rests {
             let (lane, index) = first[place];
-            self.hold(index, Some(until));
+            self.hold(index, until);
             self.postpone(lane, index, until, Reason::RecipientRest);
             return true;
         }

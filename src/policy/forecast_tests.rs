@@ -326,6 +326,24 @@ fn what_a_person_would_have_to_let_go_expires_first() {
 }
 
 #[test]
+fn what_comes_after_a_message_without_a_connection_has_no_time() {
+    let policy = Policy { gap: Gap { min: seconds(10), max: seconds(20) }, ..Policy::unlimited() };
+    let mut world = World::new(policy, &[(Lane::of(Kind::Message), 4)], "2026-11-23T07:00:00Z");
+    let after = |hours| world.now + SignedDuration::from_hours(hours);
+    let [read_again, expires] = [after(24), after(48)];
+    for index in [0, 2] {
+        world.queued[index].waits_for = Some(Wait::of(Reason::NotConnected));
+        world.queued[index].ready_at = read_again;
+        world.queued[index + 1].thread = world.queued[index].thread;
+    }
+    world.queued[2].expires_at = Some(expires);
+    let waits = |reason| Expected::Waiting(Wait::of(reason));
+    let messages = world.run(SEED, 5).messages;
+    assert_eq!(messages[..3], [Reason::NotConnected, Reason::ChatOrder, Reason::NotConnected].map(waits));
+    assert_eq!(messages[3], Expected::Sent(expires));
+}
+
+#[test]
 fn an_urgent_message_jumps_the_queue_and_with_a_flag_the_hours_but_no_cap() {
     let urgent = Lane { urgent: true, ignore_hours: true, ..Lane::of(Kind::Message) };
     let policy = Policy {

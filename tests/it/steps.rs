@@ -572,3 +572,21 @@ async fn a_step_is_shown_no_earlier_than_the_waits_before_it_allow() {
     }
     daemon.stop().await;
 }
+
+/// What is due and waits for something else, and what waits for a connection, has no time at which it goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_shows_no_time_for_what_waits_for_a_connection() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let mut first = step("U1", 1, "");
+    first["needs"] = json!("connection");
+    let stored = ids(&batch(&daemon, &[first, step("U1", 2, "1 day")]).await);
+    let shown = || run(env.outboxd(&["campaign", "show", "autumn"]), "").1;
+    assert!(shown().contains("\ndue since "), "{}", shown());
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    let waits = eventually(async || message(&daemon, &stored[0]).await["reason"] == "not_connected");
+    assert!(waits.await);
+    assert!(shown().contains("\nnext due "), "{}", shown());
+    assert!(shown().contains("2 of 2 messages have no time yet: see `outboxd forecast`"), "{}", shown());
+}
