@@ -32,21 +32,21 @@ const OUT_OF_OFFICE: [&str; 22] = [
     r"\b(limited|no) access to (my )?(e-?mail|messages|linkedin)\b",
     r"\babwesenheits(notiz|meldung|nachricht|assistent)\b",
     r"\bautomatische antwort\b",
-    r"\b(bin|befinde mich) (derzeit |aktuell |momentan |bis .{0,20})?(im urlaub|nicht im b(ü|ue)ro|in elternzeit|außer haus|abwesend)\b",
+    r"\b(bin|befinde mich) (derzeit |aktuell |momentan |bis .{0,20})?(im urlaub|nicht im b(ü|ue)ro|in elternzeit|i[mn] mutterschutz|außer haus|abwesend)\b",
     r"\bnicht im b(ü|ue)ro\b",
     r"\br(é|e)ponse automatique\b",
     r"\b(je suis|actuellement) (actuellement )?(absente?|en cong(é|e)s?|en vacances)\b",
     r"\babsente? du bureau\b",
     r"\brespuesta autom(á|a)tica\b",
     r"\bfuera de la oficina\b",
-    r"\b(estoy|estar(é|e)) (actualmente )?(ausente|de vacaciones|de baja)\b",
+    r"\b(estoy|estar(é|e)) (actualmente )?(ausente|de (vacaciones|baja|permiso))\b",
     r"\brisposta automatica\b",
     r"\bfuori (sede|ufficio)\b",
-    r"\b(sono|sar(ò|o')) (attualmente )?(assente|in ferie)\b",
+    r"\b(sono|sar(ò|o')) (attualmente )?(assente|in (ferie|vacanza|congedo|maternit(à|a)))\b",
     r"\bresposta autom(á|a)tica\b",
-    r"\b(fora do escrit(ó|o)rio|estou (atualmente )?(ausente|de f(é|e)rias))\b",
+    r"\b(fora do escrit(ó|o)rio|estou (atualmente )?(ausente|de (f(é|e)rias|licen(ç|c)a)))\b",
     r"\bautomatisch (antwoord|bericht)\b",
-    r"\b(ben|afwezig) (momenteel )?(afwezig|met vakantie|niet op kantoor|wegens)\b",
+    r"\b(ben|afwezig) (momenteel |tot .{0,20})?(afwezig|(met|op) vakantie|met (\w+)?verlof|niet op kantoor|wegens)\b",
 ];
 
 /// The first words of a text that a program wrote, whatever else it says.
@@ -73,7 +73,7 @@ const BY_HAND: [&str; 14] = [
 /// Wishes not to be written to again, in the same languages.
 const OPT_OUT: [&str; 22] = [
     // Nothing but the wish and what is polite around it.
-    r"^\W*((please|pls|plz|i said|no|thanks|thank you|bitte|svp|por favor|per favore|graag)\W+)*(unsubscribe( me)?|stop+|opt[- ]?out|abmelden|d(é|e)sinscri(re|ption)|baja|afmelden|uitschrijven|arr(ê|e)tez)(\W+(it|this|now|stop|please|pls|thanks|thank you|bitte|danke|svp|s'il vous pla(î|i)t|merci|por favor|gracias|per favore|grazie|alsjeblieft|alstublieft))*\W*$",
+    r"^\W*((please|pls|plz|i said|no|thanks|thank you|bitte|svp|por favor|per favore|graag)\W+)*(unsub(scribe( me)?)?|stop+|opt[- ]?out|abmelden|austragen|(se )?d(é|e)sabonner|(se )?d(é|e)sinscri(re|ption)|baja|afmelden|uitschrijven|arr(ê|e)tez)(\W+(it|this|now|stop|please|pls|thanks|thank you|bitte|danke|svp|s'il vous pla(î|i)t|merci|por favor|gracias|per favore|grazie|alsjeblieft|alstublieft))*\W*$",
     // The wish in a line of its own, before a signature, or at the end.
     r"^\W*(please )?(stop|unsubscribe)( please)?\W*\n",
     r"[.!,;\n]\s*(please|pls|kindly) (stop|unsubscribe)\s*[.!]*\s*$",
@@ -100,7 +100,10 @@ const OPT_OUT: [&str; 22] = [
 
 /// Wishes that count only as a request, after [`REQUEST`]: in "if you don't contact me" or "no deje de escribirme" the
 /// same words mean something else.
-const OPT_OUT_REQUESTS: [&str; 25] = [
+const OPT_OUT_REQUESTS: [&str; 28] = [
+    r"(stop|quit|cease) (sending|writing) (me )?(these|those|your)( (messages|e-?mails|inmails|offers|requests|invitations|invites))?( to me)?\s*([.!?,;\n]|$)",
+    r"(do not|don't|dont|never) (write|message|contact) again\s*([.!,;\n]|$)",
+    r"h(ö|oe)r(en sie|t)? (bitte )?auf,? (mir|mich|uns) (weiter )?(zu schreiben|anzuschreiben|zu kontaktieren)\b",
     r"(stop|quit|cease) (sending|writing|messaging|contacting|texting|spamming)( me)?( any)?( more)?( (messages?|e-?mails?|inmails?|spam))?( to me| on linkedin)?( anymore| any more)?( please| thanks)?\s*([.!,;\n]|$)",
     r"(cease all communications?|no more (messages|inmails)( please)?)\s*([.!,;\n]|$)",
     r"remove me\s*([.!,;\n]|$)",

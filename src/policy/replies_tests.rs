@@ -53,6 +53,14 @@ fn a_wish_to_be_left_alone_is_understood_in_seven_languages() {
         "Ich möchte nicht mehr kontaktiert werden",
         "Bitte mich von Ihrer Liste streichen",
         "Schreib mir nicht mehr",
+        "unsub",
+        "Can you stop sending me these?",
+        "Please stop sending these messages",
+        "Stop sending me your offers!",
+        "No thanks, please don't write again",
+        "Hören Sie bitte auf, mir zu schreiben",
+        "Bitte austragen",
+        "Se désabonner",
         "Ne me contactez plus.",
         "Merci de ne plus m'écrire.",
         "Ne m'écrivez plus",
@@ -130,6 +138,13 @@ fn an_automatic_answer_is_not_an_answer() {
         "Risposta automatica: sono in ferie",
         "Estou de férias",
         "Ik ben afwezig",
+        "Ik ben op vakantie",
+        "Ik ben tot maandag op vakantie",
+        "Ik ben met zwangerschapsverlof",
+        "Ich bin derzeit im Mutterschutz",
+        "Sono in maternità",
+        "Estou de licença",
+        "Estoy de permiso",
     ] {
         assert_eq!(means(text), Meaning::OutOfOffice(None), "{text}");
     }
