@@ -1,8 +1,10 @@
 //! `outboxd doctor`: one line for each check, and what to do.
 //!
-//! `app` checks what the configuration describes; this file asks the running daemon, if there is one.
+//! This file asks the running daemon, if there is one; `app` checks what the configuration describes, and the queue of
+//! that daemon.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -17,25 +19,36 @@ use crate::types::webhook::{TestRequest, Tested};
 /// Hours without a webhook after which it is worth a test.
 const SILENT_HOURS: i64 = 24;
 
+/// What the running daemon answers.
+struct Answered {
+    status: Status,
+    notices: Notices,
+    /// What the test of the public address of the webhooks found, if the daemon receives any.
+    address: Option<Finding>,
+}
+
 /// Checks everything and shows what was found.
 pub(super) async fn doctor(globals: &Globals, json: Json) -> Result<Exit, Failure> {
     let mut found = Vec::new();
-    let socket = match globals.load() {
-        Err(error) => {
-            found.extend(error.to_string().lines().map(|line| {
-                let what = line.trim_start_matches("error: ");
-                Finding::fail("configuration", what, "correct it; `outboxd check` shows the rest")
-            }));
-            globals.socket.clone()
-        }
-        Ok(loaded) => {
-            found.extend(doctor::examine(&loaded).await);
-            let socket = &loaded.settings.api;
-            Some(globals.socket.clone().unwrap_or_else(|| socket.socket.clone()))
-        }
+    let loaded = globals.load();
+    let configured = loaded.as_ref().ok().map(|loaded| &loaded.settings.api.socket);
+    let daemon = match globals.socket.as_ref().or(configured) {
+        Some(socket) => Some((socket.clone(), ask(socket).await)),
+        None => None,
     };
-    if let Some(socket) = socket {
-        found.extend(daemon(&socket).await);
+    match &loaded {
+        Err(error) => found.extend(error.to_string().lines().map(|line| {
+            let what = line.trim_start_matches("error: ");
+            Finding::fail("configuration", what, "correct it; `outboxd check` shows the rest")
+        })),
+        Ok(loaded) => {
+            let answered = daemon.as_ref().and_then(|(_, answer)| answer.as_ref().ok());
+            let queue = answered.map(|answered| Path::new(&answered.status.queue.path));
+            found.extend(doctor::examine(loaded, queue).await);
+        }
+    }
+    if let Some((socket, answer)) = daemon {
+        found.extend(of_daemon(&socket, answer));
     }
     show(&found, json)
 }
@@ -60,27 +73,29 @@ fn show(found: &[Finding], json: Json) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Checks the socket, and what the daemon says of itself.
-async fn daemon(socket: &std::path::Path) -> Vec<Finding> {
-    let place = socket.display();
-    let asked = async {
-        let client = Client::new(socket)?;
-        let status: Status = client.get("/v1/status", &[]).await?.read()?;
-        let notices: Notices = client.get("/v1/notices", &[]).await?.read()?;
-        let address = match &status.webhooks {
-            Some(_) => Some(public_address(&client).await),
-            None => None,
-        };
-        Ok::<_, Failure>((status, notices, address))
+/// Asks the daemon on the socket about itself.
+async fn ask(socket: &Path) -> Result<Answered, Failure> {
+    let client = Client::new(socket)?;
+    let status: Status = client.get("/v1/status", &[]).await?.read()?;
+    let notices: Notices = client.get("/v1/notices", &[]).await?.read()?;
+    let address = match &status.webhooks {
+        Some(_) => Some(public_address(&client).await),
+        None => None,
     };
-    let (status, notices, address) = match asked.await {
+    Ok(Answered { status, notices, address })
+}
+
+/// Returns what is wrong with the socket, and what the daemon says of itself.
+fn of_daemon(socket: &Path, answer: Result<Answered, Failure>) -> Vec<Finding> {
+    let place = socket.display();
+    let Answered { status, notices, address } = match answer {
         Ok(answered) => answered,
         Err(error) => {
             let what = error.to_string().trim().trim_start_matches("error: ").replace('\n', " ");
             return vec![Finding::warn(
                 "daemon",
                 what,
-                "start it: systemctl start outboxd, or outboxd serve",
+                "start it if it does not run: systemctl start outboxd, or outboxd serve",
             )];
         }
     };
@@ -109,7 +124,7 @@ async fn daemon(socket: &std::path::Path) -> Vec<Finding> {
     found
 }
 
-fn open_to_all(socket: &std::path::Path) -> Finding {
+fn open_to_all(socket: &Path) -> Finding {
     let place = socket.display();
     let mode = std::fs::metadata(socket).map_or(0, |found| found.mode() & 0o777);
     match mode & 0o007 {

@@ -279,7 +279,8 @@ async fn settle(
     }
     if key_refused {
         tracing::error!(
-            "Unipile refuses the API key or the subscription: nothing is sent; fix it, then run `outboxd resume --all`"
+            "Unipile refuses the API key or the subscription: nothing is sent; for a new key restart the daemon, for the \
+             subscription run `outboxd resume --all`"
         );
     }
 }

@@ -110,6 +110,9 @@ fn storage(state: &AppState, facts: &Facts) -> Option<Notice> {
     Some(notice("storage", what, to_do).since(since))
 }
 
+/// The key is read at the start only, so that `resume` alone tries the old one again.
+const KEY_TO_DO: &str = "for a new key restart the daemon; for the subscription: outboxd resume --all";
+
 /// Returns what keeps every account from sending.
 fn everything(state: &AppState, totals: &Totals) -> Vec<Notice> {
     let daemon = &totals.daemon;
@@ -120,7 +123,7 @@ fn everything(state: &AppState, totals: &Totals) -> Vec<Notice> {
     });
     let key = daemon.key_refused.as_ref().map(|key| {
         let what = format!("Unipile refuses the API key or the subscription ({})", key.problem);
-        notice("key_refused", what, "fix it, then: outboxd resume --all").since(Some(key.since))
+        notice("key_refused", what, KEY_TO_DO).since(Some(key.since))
     });
     let health = state.engine.api_health();
     let api = (health.failures > 0).then(|| {

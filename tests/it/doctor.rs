@@ -5,11 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
+use crate::cli_fake::Answers;
 use crate::daemon::TestEnv;
 
 /// Runs `doctor --json`; returns the exit code and the checks.
 fn doctor(env: &TestEnv) -> (i32, Vec<Value>) {
-    let output = env.outboxd(&["doctor", "--json"]).output().unwrap();
+    checks(env.outboxd(&["doctor", "--json"]))
+}
+
+fn checks(mut command: std::process::Command) -> (i32, Vec<Value>) {
+    let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let answer: Value = serde_json::from_str(&said)
         .unwrap_or_else(|error| panic!("{error}: {said} {}", String::from_utf8_lossy(&output.stderr)));
@@ -162,4 +167,65 @@ async fn what_the_daemon_says_of_itself_is_shown() {
     assert_one(&env, "notice", "fail", "paused: all sending is paused (lunch)", "outboxd resume --all");
     std::fs::set_permissions(env.socket(), std::fs::Permissions::from_mode(0o666)).unwrap();
     assert_one(&env, "socket", "warn", "every user", "api.socket_mode");
+}
+
+/// Under systemd only the service has the key and `OUTBOXD_STORE_PATH`; a shell has neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_without_the_key_and_the_path_of_the_daemon_examines_the_queue_of_the_daemon() {
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    let from_a_shell = |path: &str| {
+        let mut command = env.outboxd(&["doctor", "--json"]);
+        command.env_remove("OUTBOXD_UNIPILE_API_KEY").env("OUTBOXD_STORE_PATH", path);
+        checks(command)
+    };
+    let (_, found) = from_a_shell("outboxd.db");
+    let queue = env.database().display().to_string();
+    let one = |check: &str| of(&found, check)[0].clone();
+    assert!(one("database").1.starts_with(&queue), "{found:#?}");
+    assert!(one("lock").1.contains(&daemon.pid().to_string()), "{found:#?}");
+    let hit = |(result, what, to_do): &(String, String, String)| {
+        result == "warn"
+            && what.contains("outboxd.db")
+            && what.contains(&queue)
+            && to_do.contains("store.path")
+    };
+    assert!(of(&found, "configuration").iter().any(hit), "{found:#?}");
+    let (result, what, to_do) = one("key");
+    assert_eq!(result, "warn", "{what}");
+    assert!(
+        what.contains("the daemon has one") && to_do.contains("CREDENTIALS_DIRECTORY"),
+        "{what}; {to_do}"
+    );
+    let (_, found) = from_a_shell(&queue);
+    assert!(!of(&found, "configuration").iter().any(|(_, what, _)| what.contains(&queue)), "{found:#?}");
+
+    daemon.stop().await;
+    let (code, found) = from_a_shell("outboxd.db");
+    assert_eq!((code, of(&found, "key")[0].0.as_str()), (9, "fail"), "no daemon has one either: {found:#?}");
+    assert!(of(&found, "database")[0].1.contains("there is no queue"), "{found:#?}");
+}
+
+/// The socket of a daemon in a container can be mounted where its queue is not.
+#[test]
+fn a_queue_that_only_the_daemon_sees_is_not_said_to_be_missing() {
+    let status = json!({
+        "version": env!("CARGO_PKG_VERSION"), "pid": 7, "started_at": "2026-11-22T09:00:00.000Z",
+        "now": "2026-11-22T09:21:00.000Z", "paused": null, "key_refused": null, "restored": null, "ready": null,
+        "api": {"reachable": true, "failures": 0, "next_try_at": null}, "accounts": 0, "webhooks": null,
+        "queue": {"path": "/in/the/container/outboxd.db", "blocked_since": null, "blocked_by": null, "trouble": null,
+                  "counts": {}, "wal_held_by": null},
+        "recovered": {"sending": 0, "uncertain": 0, "replanned": 0, "flushed": 0, "stale": 0, "clean_stop": true},
+        "warnings": [], "next_step": null,
+    });
+    let fake = Answers::default()
+        .on("GET /v1/status", 200, &status.to_string())
+        .on("GET /v1/notices", 200, r#"{"data": []}"#)
+        .start();
+    let (_, found) = checks(fake.command(&["doctor", "--json"]));
+    let (result, what, to_do) = of(&found, "database")[0].clone();
+    assert_eq!(result, "warn", "{what}");
+    assert!(what.contains("/in/the/container/outboxd.db") && what.contains("not examined"), "{what}");
+    assert!(to_do.contains("where the daemon runs"), "{to_do}");
+    assert!(of(&found, "lock").is_empty() && of(&found, "disk").is_empty(), "{found:#?}");
 }

@@ -266,6 +266,34 @@ async fn a_daemon_that_can_send_nothing_says_so() {
     daemon.stop().await;
 }
 
+/// The daemon reads the key at its start only, so the advice must be what works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_says_that_a_new_one_needs_a_restart_and_a_restart_sends() {
+    let env = TestEnv::new().await.hasty();
+    let key = env.path("key");
+    std::fs::write(&key, "wrong-key").unwrap();
+    let env =
+        env.set("OUTBOXD_UNIPILE_API_KEY", "").set("OUTBOXD_UNIPILE_API_KEY_FILE", key.to_str().unwrap());
+    let daemon = env.serve().await;
+    let id = daemon.enqueue(&message("chat_1", "x")).await;
+    let refused = async || daemon.get("/v1/status").await.1["key_refused"].is_object();
+    assert!(eventually(refused).await);
+    std::fs::write(&key, "sandbox-key").unwrap();
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    assert!(eventually(refused).await, "the daemon has the key of its start");
+    for arguments in [&["notices"][..], &["status"], &["doctor"]] {
+        let output = env.outboxd(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = "for a new key restart the daemon; for the subscription: outboxd resume --all";
+        assert!(said.contains(line), "{arguments:?}: {said}");
+    }
+    assert!(eventually(async || env.log().contains("for a new key restart the daemon")).await);
+    daemon.stop().await;
+    let daemon = env.serve().await;
+    daemon.becomes(&id, "sent").await;
+    daemon.stop().await;
+}
+
 /// While another program keeps the queue locked, probes say so within a second, and no message can be taken in.
 #[tokio::test]
 async fn a_locked_queue_is_not_ready_to_take_in() {

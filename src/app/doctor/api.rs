@@ -19,13 +19,20 @@ const WITHIN: Duration = Duration::from_secs(20);
 const CLOCK_WRONG: SignedDuration = SignedDuration::from_secs(60);
 const CLOCK_OFF: SignedDuration = SignedDuration::from_secs(5);
 
-pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
+pub(super) async fn examine(settings: &Settings, is_running: bool) -> Vec<Finding> {
     let proxy = match settings.require_usable_proxy() {
         Err(error) => return vec![Finding::fail("proxy", error.to_string(), "correct the variable")],
         Ok(()) => settings.unipile.proxy.sentence().unwrap_or_else(|| "none is used".to_owned()),
     };
     let mut found = vec![Finding::ok("proxy", proxy)];
-    found.extend(key(settings).await);
+    if is_running && settings.unipile.api_key.is_none() {
+        let what = "this user sees no key, so it was not tried; the daemon has one, and a notice says if it is refused";
+        let to_do =
+            "to try it, with the folder of its file: sudo CREDENTIALS_DIRECTORY=/etc/outboxd outboxd doctor";
+        found.push(Finding::warn("key", what, to_do));
+    } else {
+        found.extend(key(settings).await);
+    }
     found
 }
 
@@ -51,7 +58,7 @@ async fn key(settings: &Settings) -> Vec<Finding> {
         Ok(_) => Finding::ok("key", format!("{url} accepts it")),
         Err(unread) => match unread.problem.status {
             Some(401 | 402) => {
-                let to_do = "put the right key in place and pay the subscription, then: outboxd resume --all";
+                let to_do = "put the right key in place and restart the daemon; after the subscription is paid: outboxd resume --all";
                 Finding::fail("key", format!("{url} refuses it: {}", unread.problem), to_do)
             }
             Some(_) => {

@@ -7,6 +7,8 @@ mod api;
 mod host;
 mod queue;
 
+use std::path::Path;
+
 use crate::config::Loaded;
 use crate::domain::words;
 
@@ -53,12 +55,16 @@ impl Finding {
     }
 }
 
-/// Checks what the configuration describes. A daemon need not run.
-pub async fn examine(loaded: &Loaded) -> Vec<Finding> {
+/// Checks what the configuration describes. A daemon need not run; if one does, `running` is its queue.
+///
+/// The daemon may have other settings than this process: under systemd, only the service has the key, and the unit sets
+/// the path of the queue in its environment.
+pub async fn examine(loaded: &Loaded, running: Option<&Path>) -> Vec<Finding> {
     let settings = &loaded.settings;
     let mut found = configuration(loaded);
-    found.extend(api::examine(settings).await);
-    found.extend(queue::examine(settings, &loaded.secret_files()).await);
+    found.extend(running.and_then(|running| queue::other_than_configured(&settings.store.path, running)));
+    found.extend(api::examine(settings, running.is_some()).await);
+    found.extend(queue::examine(&settings.store.path, running, &loaded.secret_files()).await);
     found.extend(host::examine().await);
     found
 }

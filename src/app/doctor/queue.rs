@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
 use crate::store::Inspection;
 
 /// How long the check of the database may take.
@@ -21,8 +20,26 @@ const LOW_BYTES: u64 = 1_000_000_000;
 /// A longer write-ahead log is reported.
 const LONG_LOG_BYTES: u64 = 64 << 20;
 
-pub(super) async fn examine(settings: &Settings, secrets: &[PathBuf]) -> Vec<Finding> {
-    let queue = match Inspection::of(&settings.store.path) {
+/// Returns a warning if the queue of the running daemon is not the one that is configured here.
+pub(super) fn other_than_configured(configured: &Path, running: &Path) -> Option<Finding> {
+    let real = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
+    if real(configured) == real(running) {
+        return None;
+    }
+    let (configured, running) = (configured.display(), running.display());
+    let what = format!("store.path is {configured} here, and the daemon has the queue {running}");
+    Some(Finding::warn("configuration", what, format!("set store.path = \"{running}\" in the file")))
+}
+
+/// Examines the queue of the `running` daemon, or without one the queue that is `configured`.
+pub(super) async fn examine(configured: &Path, running: Option<&Path>, secrets: &[PathBuf]) -> Vec<Finding> {
+    if let Some(running) = running.filter(|running| !running.exists()) {
+        let what =
+            format!("the daemon has {}, which this user does not see: not examined", running.display());
+        let to_do = "run doctor where the daemon runs, as its user or as root";
+        return vec![Finding::warn("database", what, to_do)];
+    }
+    let queue = match Inspection::of(running.unwrap_or(configured)) {
         Ok(queue) => queue,
         Err(error) => {
             return vec![Finding::fail("database", error.chain(), "correct store.path, or its permissions")];
