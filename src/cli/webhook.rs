@@ -98,10 +98,14 @@ async fn remove(client: &Client, json: Json) -> Result<Exit, Failure> {
     let answer = client.delete("/v1/webhooks/endpoint").await?;
     answer.show(json, |removed: Removed| {
         let id = render::line(&removed.id);
-        match removed.was_there {
+        let mut said = match removed.was_there {
             true => format!("{id} is deleted at Unipile and forgotten\n"),
             false => format!("{id} is forgotten; Unipile had it no longer\n"),
+        };
+        if removed.listens_without_secret {
+            said += "webhooks.listen has no secret now: take it out of the configuration, or\nregister again; otherwise the daemon does not start again\n";
         }
+        said
     })
 }
 

@@ -98,7 +98,7 @@ pub(super) async fn remove(State(state): App) -> Answer<Removed> {
         .await?;
     let (id, was_there) = removed.ok_or_else(not_registered)?;
     tracing::info!(endpoint_id = id, was_there, "the webhook endpoint is removed");
-    Ok(Json(Removed { id, was_there }))
+    Ok(Json(Removed { id, was_there, listens_without_secret: state.listens_without_secret() }))
 }
 
 pub(super) async fn test(State(state): App, Options(body): Options) -> Answer<Tested> {

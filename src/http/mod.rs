@@ -86,6 +86,9 @@ type Parameters = Query<Vec<(String, String)>>;
 /// What a handler returns.
 type Answer<T> = Result<Json<T>, ApiError>;
 
+const WITHOUT_SECRET: &str = "webhooks.listen has no secret: every webhook is refused, and the daemon does not start again; \
+                              run `outboxd webhook register`, or take webhooks.listen out";
+
 /// What the HTTP API and the intake of SQL rows are built from.
 pub struct AppParts {
     /// Handle to the queue.
@@ -223,7 +226,16 @@ impl AppState {
 
     /// Returns the current warnings about the configuration.
     fn warnings(&self) -> Vec<String> {
-        self.warnings.read().expect("nothing panics while holding it").clone()
+        let mut warnings = self.warnings.read().expect("nothing panics while holding it").clone();
+        if self.listens_without_secret() {
+            warnings.push(WITHOUT_SECRET.to_owned());
+        }
+        warnings
+    }
+
+    /// Returns whether the listener for webhooks has lost its only secret with the registered endpoint.
+    fn listens_without_secret(&self) -> bool {
+        self.webhooks.as_ref().is_some_and(|webhooks| webhooks.secret().is_none())
     }
 
     /// Replaces the limits and the policy resolver after a reload.

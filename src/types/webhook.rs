@@ -109,4 +109,8 @@ pub struct Removed {
     pub id: String,
     /// False: Unipile had it no longer.
     pub was_there: bool,
+    /// The listener is left without a secret: it refuses every webhook, and the daemon does not start again with it.
+    #[serde(default)]
+    #[schema(required)]
+    pub listens_without_secret: bool,
 }

@@ -116,6 +116,7 @@ async fn registering_again_changes_the_endpoint_and_removing_forgets_it() {
     assert!(ok && said.contains("is deleted at Unipile and forgotten"), "{said}");
     let all = unipile(&env, "GET", "endpoints/", None).await;
     assert_eq!((all["data"].as_array().unwrap().len(), secret(&env).len()), (0, 0), "{all}");
+    assert!(!said.contains("does not start again"), "it does not listen: {said}");
     let (ok, _) = run(env.outboxd(&["webhook", "remove"]), "");
     assert!(!ok, "there is nothing left to remove");
 
@@ -127,6 +128,27 @@ async fn registering_again_changes_the_endpoint_and_removing_forgets_it() {
     let (_, fourth) = register(json!({"url": url(&address)})).await;
     assert!(fourth["created"] == true && fourth["endpoint"]["id"] != id.as_str(), "{fourth}");
     assert_eq!(env.sql("SELECT id FROM webhook_endpoints"), [fourth["endpoint"]["id"].as_str().unwrap()]);
+    daemon.stop().await;
+}
+
+/// With the endpoint goes the only secret, and without one the daemon does not start: that must not come out at a
+/// restart weeks later.
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_the_endpoint_says_what_keeps_the_daemon_from_starting_again() {
+    let (env, address) = listening().await;
+    let (env, daemon) = registered(env, &address).await;
+    let warned = async || {
+        let (_, status) = daemon.get("/v1/status").await;
+        status["warnings"].to_string().contains("webhooks.listen has no secret")
+    };
+    assert!(!warned().await);
+    let (ok, said) = run(env.outboxd(&["webhook", "remove"]), "");
+    assert!(ok && said.contains("does not start again"), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    assert!(warned().await);
+    let (ok, said) = run(env.outboxd(&["webhook", "register", "--url", &url(&address)]), "");
+    assert!(ok, "{said}");
+    assert!(!warned().await, "it has a secret again");
     daemon.stop().await;
 }
 
