@@ -7,19 +7,22 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::ambient_seed;
 use crate::sandbox::{Sandbox, SandboxConfig};
 
-/// Serves the sandbox until it is interrupted. Its ids are derived from `seed`, or from a random seed.
+/// Serves the sandbox until Ctrl-C or SIGTERM, with which Docker stops a container. Its ids are derived from `seed`, or from a random seed.
 ///
 /// # Errors
-/// Returns an error if the address is not a loopback address or cannot be bound.
+/// Returns an error if the address is not a loopback address or cannot be bound, or if a signal cannot be awaited.
 pub async fn sandbox(listen: SocketAddr, seed: Option<u64>) -> anyhow::Result<ExitCode> {
     // Ids that an earlier run has already given would look like messages that were sent twice.
     let seed = seed.unwrap_or_else(ambient_seed);
     let config = SandboxConfig { listen, seed, ..SandboxConfig::default() };
     let key = config.api_key.clone();
+    // Before it says that it serves. The first process of a container ends by no signal that it does not handle.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let sandbox =
         Sandbox::start(config).await.with_context(|| format!("cannot serve the sandbox on {listen}"))?;
     let url = sandbox.url();
@@ -36,7 +39,10 @@ pub async fn sandbox(listen: SocketAddr, seed: Option<u64>) -> anyhow::Result<Ex
     );
     // Ignores an error: the output may be closed, and the sandbox works without it.
     let _unheard = std::io::stdout().write_all(told.as_bytes());
-    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
     sandbox.stop().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -307,3 +307,41 @@ async fn another_run_of_the_sandbox_gives_other_ids_unless_its_seed_is_the_same(
     assert!(one.0 != other.0 && one.1 != other.1, "{one:?} {other:?}");
     assert_eq!(ids(&["--seed", "7"]).await, ids(&["--seed", "7"]).await);
 }
+
+/// Docker stops a container with SIGTERM, which the first process of a container has to handle to end.
+#[test]
+fn the_sandbox_ends_in_good_order_on_sigterm_as_on_ctrl_c() {
+    for signal in ["-TERM", "-INT"] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outboxd"));
+        command.args(["sandbox", "--listen", "127.0.0.1:0"]).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+        // The last line of what it prints once it serves.
+        let mut lines = std::io::BufRead::lines(&mut out).map(Result::unwrap);
+        assert!(lines.any(|line| line.contains("Ctrl-C ends it")));
+        let kill = format!("kill {signal} {}", child.id());
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_page_says_which_address_its_calls_of_the_sandbox_mean() {
+    let address = format!("SANDBOX=http://{}", listen_of_the_command());
+    for (page, text) in [
+        ("cli.md", include_str!("../../docs/cli.md")),
+        ("campaigns.md", include_str!("../../docs/campaigns.md")),
+    ] {
+        let first = text.find("$SANDBOX").unwrap();
+        assert!(text[..first].contains(&address), "{page} does not say {address:?} before it is used");
+    }
+}
+
+/// Returns the default of `outboxd sandbox --listen`, as its help shows it.
+fn listen_of_the_command() -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outboxd"));
+    let help = command.args(["sandbox", "--help"]).output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let default = help.split("[default: ").nth(1).unwrap();
+    default.split(']').next().unwrap().to_owned()
+}
