@@ -340,8 +340,8 @@ fn a_page_says_which_address_its_calls_of_the_sandbox_mean() {
 /// Returns the default of `outboxd sandbox --listen`, as its help shows it.
 fn listen_of_the_command() -> String {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outboxd"));
-    let help = command.args(["sandbox", "--help"]).output().unwrap();
+    let help = command.args(["sandbox", "--help"]).output().expect("it runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let default = help.split("[default: ").nth(1).unwrap();
-    default.split(']').next().unwrap().to_owned()
+    let default = help.split("[default: ").nth(1).expect("the help shows the default");
+    default.split(']').next().expect("it ends").to_owned()
 }
