@@ -244,14 +244,17 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
         account.hold.filter(|hold| hold.reason == reason).and_then(|hold| later(Some(hold.until)))
     };
     let deferred = |reason: Reason| later(message.retry_at).filter(|_| message.deferred == Some(reason));
+    // Something is read or tried then, and only its answer tells whether the message goes.
+    let tried_at = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::NotBefore);
+    let read_again = |reason: Reason| tried_at(message.retry_at).filter(|_| message.deferred == Some(reason));
     let gap = later(account.next_call_at);
     let gate = |reason: Reason, closed: Option<Until>| Gate { reason, closed, rule: None };
     [
         gate(Reason::KeyRefused, daemon.key_refused.as_ref().map(|_| Until::Person)),
         gate(Reason::Restored, daemon.restored.as_ref().map(|_| Until::Person)),
         gate(Reason::DaemonPaused, paused(&daemon.pause)),
-        gate(Reason::Storage, later(live.storage_failing_until)),
-        gate(Reason::ApiUnreachable, later(live.api_unreachable_until)),
+        gate(Reason::Storage, tried_at(live.storage_failing_until)),
+        gate(Reason::ApiUnreachable, tried_at(live.api_unreachable_until)),
         gate(Reason::AccountDisconnected, down(DownCause::Disconnected)),
         gate(Reason::AccountRestricted, down(DownCause::Restricted)),
         gate(Reason::AccountThrottled, down(DownCause::Throttled)),
@@ -265,11 +268,11 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
         gate(Reason::StepWait, step_wait(input)),
         gate(Reason::Scheduled, later(Some(message.due_at))),
         gate(Reason::Retry, later(message.retry_at).filter(|_| message.deferred.is_none())),
-        gate(Reason::Resolving, deferred(Reason::Resolving)),
-        gate(Reason::NotConnected, deferred(Reason::NotConnected)),
-        gate(Reason::InmailCredits, deferred(Reason::InmailCredits)),
-        gate(Reason::ChatLookup, deferred(Reason::ChatLookup)),
-        gate(Reason::ReplyUnknown, deferred(Reason::ReplyUnknown)),
+        gate(Reason::Resolving, read_again(Reason::Resolving)),
+        gate(Reason::NotConnected, read_again(Reason::NotConnected)),
+        gate(Reason::InmailCredits, read_again(Reason::InmailCredits)),
+        gate(Reason::ChatLookup, read_again(Reason::ChatLookup)),
+        gate(Reason::ReplyUnknown, read_again(Reason::ReplyUnknown)),
         gate(
             Reason::ChatOrder,
             message.blocked_by.map(|_| earliest_before(input).map_or(Until::Person, Until::NotBefore)),
@@ -287,7 +290,7 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
         } else {
             gate(Reason::Gap, gap)
         },
-        gate(Reason::ApiTrial, live.api_trial_until.filter(|at| *at > now).map(Until::NotBefore)),
+        gate(Reason::ApiTrial, tried_at(live.api_trial_until)),
         gate(Reason::ApiBusy, later(live.api_busy_until)),
     ]
 }

@@ -131,6 +131,7 @@ fn sent(chats: i64) -> Ledger {
 /// Returns worlds that are each closed at exactly one gate.
 fn closed_worlds() -> Vec<(Reason, Until, World)> {
     let till = Until::At(at(500));
+    let tried = Until::NotBefore(at(500));
     let mut worlds = vec![
         (Reason::KeyRefused, Until::Person, World::with(|w| w.daemon.key_refused = down(DownCause::Key))),
         (
@@ -138,7 +139,7 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
             Until::Person,
             World::with(|w| w.daemon.restored = Some(Restored { since: at(0), why: "a copy".into() })),
         ),
-        (Reason::Storage, till, World::with(|w| w.live.storage_failing_until = Some(at(500)))),
+        (Reason::Storage, tried, World::with(|w| w.live.storage_failing_until = Some(at(500)))),
         (Reason::DaemonPaused, Until::Person, World::with(|w| w.daemon.pause = pause(None))),
         (Reason::DaemonPaused, till, World::with(|w| w.daemon.pause = pause(Some(at(500))))),
         (
@@ -157,8 +158,8 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
         (Reason::ApiRateLimited, till, World::with(|w| w.account.hold = hold(Reason::ApiRateLimited))),
         (Reason::Scheduled, till, World::with(|w| w.message.due_at = at(500))),
         (Reason::Retry, till, World::with(|w| w.message.retry_at = Some(at(500)))),
-        (Reason::InmailCredits, till, World::with(|w| defer(w, Reason::InmailCredits))),
-        (Reason::ChatLookup, till, World::with(|w| defer(w, Reason::ChatLookup))),
+        (Reason::InmailCredits, tried, World::with(|w| defer(w, Reason::InmailCredits))),
+        (Reason::ChatLookup, tried, World::with(|w| defer(w, Reason::ChatLookup))),
         (
             Reason::ChatOrder,
             Until::NotBefore(at(500)),
@@ -173,7 +174,7 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
         (Reason::InFlight, Until::NotBefore(at(100)), World::with(|w| w.account.in_flight = true)),
         (Reason::Typing, till, World::with(|w| w.live.typing_until = Some(at(500)))),
         (Reason::Gap, till, World::with(|w| w.account.next_call_at = Some(at(500)))),
-        (Reason::ApiUnreachable, till, World::with(|w| w.live.api_unreachable_until = Some(at(500)))),
+        (Reason::ApiUnreachable, tried, World::with(|w| w.live.api_unreachable_until = Some(at(500)))),
         (
             Reason::ApiTrial,
             Until::NotBefore(at(500)),
@@ -189,6 +190,7 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
 /// Returns the same for stops, and for a conversation that could not be read.
 fn worlds_of_stops() -> Vec<(Reason, Until, World)> {
     let till = Until::At(at(500));
+    let tried = Until::NotBefore(at(500));
     let stopped = |reason: StopReason, until: Option<Timestamp>| {
         World::with(|w| w.message.stop = Some(StoppedBy { id: 1, reason, until }))
     };
@@ -226,9 +228,9 @@ fn worlds_of_stops() -> Vec<(Reason, Until, World)> {
             }),
         ),
         (Reason::Held, Until::Person, World::with(|w| w.message.held = true)),
-        (Reason::Resolving, till, World::with(|w| defer(w, Reason::Resolving))),
-        (Reason::NotConnected, till, World::with(|w| defer(w, Reason::NotConnected))),
-        (Reason::ReplyUnknown, till, World::with(|w| defer(w, Reason::ReplyUnknown))),
+        (Reason::Resolving, tried, World::with(|w| defer(w, Reason::Resolving))),
+        (Reason::NotConnected, tried, World::with(|w| defer(w, Reason::NotConnected))),
+        (Reason::ReplyUnknown, tried, World::with(|w| defer(w, Reason::ReplyUnknown))),
     ]
 }
 

@@ -58,7 +58,10 @@ async fn an_outage_risks_five_messages_and_no_account_is_blamed() {
     let view = bench.store().message(waiting.parse().unwrap(), bench.clock_now()).await.unwrap().unwrap();
     let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
     assert_eq!(wait_status.reason, Reason::ApiUnreachable);
-    assert!(matches!(wait_status.until, Some(Until::At(at)) if at > bench.clock_now()), "{wait_status:?}");
+    assert!(
+        matches!(wait_status.until, Some(Until::NotBefore(at)) if at > bench.clock_now()),
+        "{wait_status:?}"
+    );
     bench.provider.forget_script();
     bench.provider.break_facts(&[]);
     bench.advance(seconds(90)).await;

@@ -155,8 +155,7 @@ pub(crate) async fn explain(life: &Life<'_>, notes: &mut Notes) {
     let page = life.store.messages(&filter, now).await.expect("the queue answers");
     for view in &page.messages {
         let wait_status = life.handle().explain(view).await.expect("the queue answers").wait_status;
-        let waits_in_the_past =
-            matches!(wait_status.until, Some(Until::At(at)) if at < now && view.state == StateName::Queued);
+        let waits_in_the_past = matches!(wait_status.until, Some(Until::At(at) | Until::NotBefore(at)) if at < now && view.state == StateName::Queued);
         if waits_in_the_past || (wait_status.until.is_none() && wait_status.reason.as_str().is_empty()) {
             notes.unexplained.push(format!("{} in {:?} at {now}: {wait_status:?}", view.id, view.state));
         }

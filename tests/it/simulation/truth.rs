@@ -140,7 +140,7 @@ impl Truth {
             // While the API fails, every probe and every trial shows a new time.
             let wait_status = wait_status.filter(|wait_status| !is_now && !fails(wait_status));
             let mut shown = self.shown.lock().expect("nothing panics while holding it");
-            let Some(WaitStatus { reason, until: Some(Until::At(until)), .. }) = wait_status else {
+            let Some((reason, until)) = wait_status.and_then(|wait_status| acts_at(&wait_status)) else {
                 shown.remove(&id);
                 continue;
             };
@@ -161,6 +161,16 @@ impl Truth {
 /// Returns whether a message waits because the API fails.
 fn fails(wait_status: &WaitStatus) -> bool {
     matches!(wait_status.reason, Reason::ApiUnreachable | Reason::ApiTrial)
+}
+
+/// Returns when the account does something, a send or a read, and why not before.
+fn acts_at(wait_status: &WaitStatus) -> Option<(Reason, Timestamp)> {
+    let WaitStatus { reason, until, .. } = *wait_status;
+    match until? {
+        Until::At(at) => Some((reason, at)),
+        Until::NotBefore(at) if reason.defers() || reason == Reason::Storage => Some((reason, at)),
+        Until::NotBefore(_) | Until::Person => None,
+    }
 }
 
 /// The state at the last check.
