@@ -43,6 +43,10 @@ impl WaitStatus {
     /// Returns who must act, if waiting alone does not help.
     pub fn actor(&self) -> Actor {
         match self.until {
+            // Waiting alone brings no connection.
+            Some(Until::At(_) | Until::NotBefore(_)) if self.reason == Reason::NotConnected => {
+                self.reason.actor()
+            }
             Some(Until::At(_) | Until::NotBefore(_)) => Actor::NoOne,
             // A message behind another one in its chat needs no action, unless the other one needs a person.
             Some(Until::Person) if self.reason.actor() == Actor::NoOne => Actor::Operator,

@@ -91,6 +91,9 @@ async fn without_webhooks_the_profile_shows_the_connection_once_a_day() {
     assert_eq!(reads(&env), 1);
     let later = enqueue(&daemon, json!({"users_ids": "ACoA2", "text": "later", "needs": "connection"})).await;
     waits(&daemon, &later).await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{later}/explain")).await;
+    let shown = (&explained["reason"], &explained["actor"], &explained["waits_for"]);
+    assert_eq!(shown, (&json!("not_connected"), &json!("producer"), &json!("not_before")));
     world.connect_with("acc_1", "ACoA2");
     daemon.kill();
     // As if a day had passed.
