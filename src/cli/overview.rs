@@ -58,10 +58,9 @@ impl Pause {
 impl Recovered {
     /// Formats what the daemon recovered at its start.
     fn text(&self) -> String {
-        let before = if self.clean_stop { "after a clean stop" } else { "after a crash or a kill" };
         let stale = if self.stale > 0 { format!(", {} stale", self.stale) } else { String::new() };
         let (uncertain, replanned) = (self.uncertain, self.replanned);
-        format!("{before}: {uncertain} uncertain, {replanned} re-planned{stale}")
+        format!("{}: {uncertain} uncertain, {replanned} re-planned{stale}", self.before())
     }
 }
 

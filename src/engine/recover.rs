@@ -52,7 +52,7 @@ pub(super) async fn recover(
     tracing::info!(
         uncertain = recovered.uncertain.len(),
         replanned = recovered.queued,
-        clean_stop = recovered.clean_stop,
+        after = recovered.after.as_str(),
         "recovered: 0 sending, {} uncertain, {} re-planned, 0 flushed",
         recovered.uncertain.len(),
         recovered.queued,

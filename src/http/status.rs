@@ -8,6 +8,7 @@ use axum::extract::State;
 use super::notices::{self, Facts};
 use super::{Answer, App, health, render, webhooks};
 use crate::engine::StorageTrouble;
+use crate::store::StartedAfter;
 use crate::types::Time;
 use crate::types::status::{Api, Producer, Queue, Recovered, Status, Trouble};
 
@@ -60,7 +61,8 @@ pub(super) async fn status(State(state): App) -> Answer<Status> {
             replanned: recovered.queued,
             flushed: 0,
             stale: recovered.stale,
-            clean_stop: recovered.clean_stop,
+            clean_stop: recovered.after != StartedAfter::Crash,
+            after: recovered.after.as_str().to_owned(),
         },
         webhooks: state.webhooks.as_deref().map(webhooks::status),
     }))

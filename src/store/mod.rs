@@ -41,7 +41,7 @@ pub use administration::backup::{Backup, BackupError};
 pub use administration::clock_step::{ClockReading, ClockStep};
 pub use administration::inspect::sqlite_version;
 pub use administration::prune::PrunedPage;
-pub use administration::runs::{ReconcileAt, Recovered, RecoveredAttempt};
+pub use administration::runs::{ReconcileAt, Recovered, RecoveredAttempt, StartedAfter};
 pub use administration::watch::{EndedStops, ExternalCommands, ExternalInserts};
 pub use sqlite::error::StoreError;
 pub use sqlite::lock::LockHeld;
@@ -125,6 +125,8 @@ struct Inner {
     traces: Traces,
     files: files::Files,
     is_new: bool,
+    /// Whether the file is a copy of the one that the last run had here.
+    is_copy: bool,
     /// Whether any person was erased.
     any_erased: AtomicBool,
     /// Whether the messages of other accounts count as repeated.
@@ -160,7 +162,7 @@ impl Store {
             sqlite::stamp(&path).await?;
         }
         let mut connection = sqlite::open_writer(&path).await?;
-        mark.check(&mut connection, is_new, now).await?;
+        let is_copy = mark.check(&mut connection, content, now).await?;
         mark.draw_version(&mut connection).await?;
         let run = runs::begin(&mut connection, now).await?;
         sqlite::disable_busy_timeout(&mut connection, &path).await?;
@@ -194,6 +196,7 @@ impl Store {
             traces: Traces::default(),
             files,
             is_new,
+            is_copy,
             any_erased,
             repeats_by_person: AtomicBool::new(false),
             lock,

@@ -130,7 +130,24 @@ pub struct Recovered {
     #[serde(default)]
     #[schema(required)]
     pub stale: u64,
+    /// False after a crash or a kill.
     pub clean_stop: bool,
+    /// `nothing` (the queue was new), `clean_stop`, `crash` or `copy` (a copy or a restored backup).
+    #[serde(default)]
+    #[schema(required)]
+    pub after: String,
+}
+
+impl Recovered {
+    /// Returns what the start followed; an older daemon reports only whether the stop was clean.
+    pub(crate) fn before(&self) -> &'static str {
+        match (self.after.as_str(), self.clean_stop) {
+            ("nothing", _) => "the first of this queue",
+            ("copy", _) => "of a copy or a restored backup",
+            (_, true) => "after a clean stop",
+            (_, false) => "after a crash or a kill",
+        }
+    }
 }
 
 /// The daemon is alive and can write its queue.

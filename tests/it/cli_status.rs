@@ -70,6 +70,21 @@ next: set a new API key
 }
 
 #[test]
+fn the_last_start_says_what_it_followed() {
+    for (after, text) in [
+        ("nothing", "the first of this queue: 1 uncertain"),
+        ("copy", "of a copy or a restored backup: 1 uncertain"),
+        ("clean_stop", "after a clean stop: 1 uncertain"),
+        ("crash", "after a crash or a kill: 1 uncertain"),
+    ] {
+        let clean = format!(r#""clean_stop": {}, "after": "{after}""#, after != "crash");
+        let status = TROUBLED.replace(r#""clean_stop": false"#, &clean);
+        let shown = fake(&status, r#"{"data": []}"#).run(&["status"]).out;
+        assert!(shown.contains(&format!("last start  {text}")), "{after}: {shown}");
+    }
+}
+
+#[test]
 fn the_accounts_alone_are_for_programs() {
     let rows = "\
 acc_1\tactive\tgap\t2026-11-22T09:21:12.000Z\t118\t2026-11-22T08:00:00.000Z\t2026-11-22T09:20:50.000Z\t40/40 new_chat 24h

@@ -137,6 +137,7 @@ async fn sigterm_lets_the_call_on_its_way_finish_and_says_goodbye() {
     assert_eq!(daemon.becomes(&id, "sent").await["attempts"].as_array().map(Vec::len), Some(1));
     let (_, status) = daemon.get("/v1/status").await;
     assert_eq!(status["recovered"]["clean_stop"], true);
+    assert_eq!(status["recovered"]["after"], "clean_stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]

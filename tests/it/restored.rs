@@ -54,6 +54,7 @@ async fn a_restored_snapshot_sends_nothing_until_somebody_lets_it_go() {
     assert!(env.log().contains("was restored from a backup"), "{}", env.log());
     let (_, status) = daemon.get("/v1/status").await;
     assert_eq!(status["restored"]["why"], "it does not know the last call that was made from this queue");
+    assert_eq!(status["recovered"]["after"], "copy");
     assert!(status["next_step"].as_str().unwrap().contains("outboxd resume --all --restored"), "{status}");
     // Resuming alone does not mean that a person has checked the queue.
     daemon.post("/v1/resume", "").await;
@@ -64,6 +65,7 @@ async fn a_restored_snapshot_sends_nothing_until_somebody_lets_it_go() {
     daemon.kill();
     let daemon = env.serve().await;
     assert_eq!(wait_status(&daemon, &second).await.0, "restored");
+    assert_eq!(daemon.get("/v1/status").await.1["recovered"]["after"], "crash");
     assert_eq!(daemon.post(&format!("/v1/messages/{second}/cancel"), "").await.0, 200);
     let (ok, said) = run(env.outboxd(&["resume", "--all", "--restored"]), "");
     assert!(ok && said.contains("everything goes on"), "{said}");

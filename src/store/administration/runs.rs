@@ -15,10 +15,26 @@ use super::clock_step::ClockStep;
 use crate::domain::account::Restored;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::outcome::ProviderError;
-use crate::domain::time_text;
+use crate::domain::{time_text, words};
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
 use crate::store::transitions::reconcile::reason_in_queue;
+
+words! {
+    /// What a start follows.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub enum StartedAfter {
+        /// No run: the queue is new.
+        #[default]
+        Nothing = "nothing",
+        /// A run that stopped cleanly.
+        CleanStop = "clean_stop",
+        /// A run that did not.
+        Crash = "crash",
+        /// The file is not the one that the last run had here, but a copy of it, such as a backup.
+        Copy = "copy",
+    }
+}
 
 /// What the previous run left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,8 +43,8 @@ pub struct Recovered {
     pub uncertain: Vec<RecoveredAttempt>,
     /// Number of messages that continue in their order, at the pace of their accounts.
     pub queued: u64,
-    /// Whether the previous run stopped cleanly.
-    pub clean_stop: bool,
+    /// What the file was before this start.
+    pub after: StartedAfter,
     /// Set if no daemon had the queue open for so long that messages due before this time wait for a person.
     pub stale_before: Option<Timestamp>,
     /// Number of messages that this start left to a person for that reason.
@@ -63,7 +79,7 @@ impl Store {
         stale_after: Option<Duration>,
         clock_step: Option<ClockStep>,
     ) -> Result<Recovered> {
-        let run = self.inner.run;
+        let (run, is_copy) = (self.inner.run, self.inner.is_copy);
         let stale_before = self.stale_before(now, stale_after, clock_step).await?;
         let mut stale = 0;
         let mut from = stale_before.map(|before| (before, 0));
@@ -79,8 +95,12 @@ impl Store {
                 Box::pin(async move { recover(connection, run, now, &reconcile_at).await })
             })
             .await?;
+        let after = match recovered.after {
+            StartedAfter::CleanStop | StartedAfter::Crash if is_copy => StartedAfter::Copy,
+            after => after,
+        };
         let restored = self.daemon().await?.restored;
-        Ok(Recovered { stale_before, stale, restored, ..recovered })
+        Ok(Recovered { stale_before, stale, restored, after, ..recovered })
     }
 
     /// Returns messages to the queue that wait for a person only because the wall clock was ahead when a run began: the
@@ -161,7 +181,12 @@ async fn recover(
     let queued: i64 = sqlx::query_scalar(QUEUED).fetch_one(&mut *connection).await?;
     let last: Option<bool> = sqlx::query_scalar(LAST_RUN).bind(run).fetch_optional(connection).await?;
     let queued = queued.try_into().unwrap_or(0);
-    Ok(Recovered { uncertain, queued, clean_stop: last.unwrap_or(true), ..Recovered::default() })
+    let after = match last {
+        None => StartedAfter::Nothing,
+        Some(true) => StartedAfter::CleanStop,
+        Some(false) => StartedAfter::Crash,
+    };
+    Ok(Recovered { uncertain, queued, after, ..Recovered::default() })
 }
 
 /// Rows per transaction, so that other programs can write in between.

@@ -132,20 +132,26 @@ impl RestoreGuard {
         })
     }
 
-    /// Compares the database with the guard, and holds the queue if the database knows less.
+    /// Compares the database with the guard, and holds the queue if the database knows less. `content` is what the file
+    /// held before it was opened. Returns whether it is another file than the one that the last run had here.
     pub(in crate::store) async fn check(
         &self,
         connection: &mut SqliteConnection,
-        is_new: bool,
+        content: Content,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let queue = queue_id(connection).await?;
+        let is_new = content == Content::Empty;
+        let is_other_file = self.found.as_ref().is_none_or(|found| match (found.version, content) {
+            (Some(noted), Content::Queue(version)) => noted.user != version.user,
+            _ => false,
+        });
         match why_restored(connection, self.found.as_ref(), &queue, is_new).await? {
             // The guard stays unchanged: it is newer than the database.
-            Some(why) => hold(connection, why, now).await,
+            Some(why) => Ok(hold(connection, why, now).await? || is_other_file),
             None => {
                 self.change(|noted| noted.queue = queue);
-                Ok(())
+                Ok(is_other_file)
             }
         }
     }
@@ -268,20 +274,21 @@ async fn why_restored(
     Ok((seq < found.seq).then_some("it does not know the last things that happened to this queue"))
 }
 
-/// Holds the queue: nothing is sent until a person releases it.
+/// Holds the queue: nothing is sent until a person releases it. Returns false if it was held before.
 pub(in crate::store) async fn hold(
     connection: &mut SqliteConnection,
     why: &str,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<bool> {
     const HOLD: &str =
         "UPDATE daemon SET restored_at = ?1, restored_why = ?2 WHERE id = 1 AND restored_at IS NULL";
     const EVENT: &str = "INSERT INTO events (at, kind, detail) VALUES (?1, 'daemon.restored', ?2)";
     let at = time_text(now);
-    if sqlx::query(HOLD).bind(&at).bind(why).execute(&mut *connection).await?.rows_affected() > 0 {
+    let is_first = sqlx::query(HOLD).bind(&at).bind(why).execute(&mut *connection).await?.rows_affected() > 0;
+    if is_first {
         sqlx::query(EVENT).bind(&at).bind(why).execute(connection).await?;
     }
-    Ok(())
+    Ok(is_first)
 }
 
 fn path(database: &Path) -> PathBuf {

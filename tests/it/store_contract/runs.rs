@@ -3,7 +3,7 @@
 use outboxd::domain::message::NewMessage;
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
-use outboxd::store::{Asker, Begun, ClockReading, ClockStep, Recovered, RecoveredAttempt};
+use outboxd::store::{Asker, Begun, ClockReading, ClockStep, Recovered, RecoveredAttempt, StartedAfter};
 
 use crate::queue::{Queue, account, at, back_in_place, retry, sent, to_chat, to_the_second};
 
@@ -16,7 +16,7 @@ fn verify_after(seconds: i64) -> outboxd::store::ReconcileAt {
 async fn a_first_run_finds_nothing_and_blames_nobody() {
     let queue = Queue::new().await;
     let recovered = queue.store.recover(at(1), verify_after(60), None, None).await.unwrap();
-    assert_eq!(recovered, Recovered { clean_stop: true, ..Recovered::default() });
+    assert_eq!(recovered, Recovered { after: StartedAfter::Nothing, ..Recovered::default() });
 }
 
 #[tokio::test]
@@ -25,9 +25,10 @@ async fn a_run_knows_whether_the_last_one_said_goodbye() {
     queue.enqueue(to_chat("c", "x"), at(0)).await;
     let queue = queue.restart(at(10)).await;
     let recovered = queue.store.recover(at(11), verify_after(60), None, None).await.unwrap();
-    assert_eq!((recovered.clean_stop, recovered.queued), (true, 1));
+    assert_eq!((recovered.after, recovered.queued), (StartedAfter::CleanStop, 1));
     let queue = queue.crash(at(20)).await;
-    assert!(!queue.store.recover(at(21), verify_after(60), None, None).await.unwrap().clean_stop);
+    let recovered = queue.store.recover(at(21), verify_after(60), None, None).await.unwrap();
+    assert_eq!(recovered.after, StartedAfter::Crash);
     let runs = queue.lines("SELECT id, started_at, stopped_at, pid, version FROM runs ORDER BY id");
     let (pid, version) = (std::process::id(), env!("CARGO_PKG_VERSION"));
     assert_eq!(
@@ -54,7 +55,8 @@ async fn a_call_that_was_on_its_way_is_read_back_and_its_gap_counts_from_now() {
     let mut recovered = queue.store.recover(at(300), verify_after(60), None, None).await.unwrap();
     recovered.uncertain[0].started_at = to_the_second(recovered.uncertain[0].started_at);
     let attempt = RecoveredAttempt { message_id: caught, account_id: account("1"), started_at: at(200) };
-    assert_eq!(recovered, Recovered { uncertain: vec![attempt], queued: 2, ..Recovered::default() });
+    let after = StartedAfter::Crash;
+    assert_eq!(recovered, Recovered { uncertain: vec![attempt], queued: 2, after, ..Recovered::default() });
     assert_eq!(queue.state(caught).await, (StateName::Uncertain, Reason::Reconciling));
     let error = queue.view(caught).await.error.unwrap();
     assert_eq!(error, "outboxd/stopped_while_sending: the daemon stopped before the answer came");
