@@ -341,6 +341,7 @@ impl Answer {
         let all = if body.errors.is_empty() { vec![body.error] } else { body.errors };
         let exit = match self.status {
             StatusCode::NOT_FOUND => Exit::NotFound,
+            StatusCode::BAD_REQUEST => Exit::Usage,
             status if status.is_client_error() => Exit::Refused,
             _ => Exit::Unexpected,
         };

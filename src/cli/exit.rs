@@ -23,7 +23,7 @@ pub enum Exit {
     NotRunning,
     /// The daemon refused the request: bad input, the wrong state, a conflict.
     Refused,
-    /// There is no such message or account.
+    /// There is no such message, account, campaign or person.
     NotFound,
     /// The audit found a broken promise.
     Broken,
@@ -46,7 +46,7 @@ Exit codes:
   2  the command line or the configuration is wrong
   3  the daemon is not running
   4  refused: bad input, the wrong state, a conflict
-  5  no such message or account
+  5  no such message, account, campaign or person
   6  the audit found a broken promise
   7  status: the daemon cannot take in messages
   8  status: the daemon can send nothing now

@@ -74,6 +74,9 @@ pub(super) async fn export(client: &Client, export: Export) -> Result<Exit, Fail
         ("state", export.state.as_deref()),
     ];
     let messages = read(client, render::known(parameters)).await?;
+    if messages.is_empty() {
+        client.knows(export.campaign.as_deref(), export.account.as_deref()).await?;
+    }
     if export.json.json {
         let lines = messages.into_iter().rev().map(|message| format!("{}\n", Value::Object(message)));
         render::print(&lines.collect::<String>())?;

@@ -125,6 +125,9 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
             break;
         }
     }
+    if seen == 0 {
+        client.knows(list.campaign.as_deref(), list.account.as_deref()).await?;
+    }
     if list.json.json {
         return Ok(Exit::Done);
     }

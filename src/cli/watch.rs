@@ -54,6 +54,7 @@ pub(super) async fn watch(client: &Client, watch: Watch) -> Result<Exit, Failure
             page.newest.unwrap_or(0)
         }
     };
+    say_what_is_unknown(client, &watch).await;
     let mut is_first = true;
     loop {
         match follow(client, &watch, &mut after, &clock).await {
@@ -63,6 +64,17 @@ pub(super) async fn watch(client: &Client, watch: Watch) -> Result<Exit, Failure
         }
         is_first = false;
         clock.sleep(BETWEEN_TRIES).await;
+    }
+}
+
+/// Says on standard error that there is no such account or campaign yet: it may be a typing error.
+async fn say_what_is_unknown(client: &Client, watch: &Watch) {
+    let (account, campaign) = (watch.account.as_deref(), watch.campaign.as_deref());
+    for (what, account, campaign) in [("account", account, None), ("campaign", None, campaign)] {
+        if client.knows(campaign, account).await.is_err_and(|failure| failure.is_not_found()) {
+            let name = account.or(campaign).unwrap_or_default();
+            render::note(&render::line(&format!("there is no {what} {name} yet; check it")));
+        }
     }
 }
 

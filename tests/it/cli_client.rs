@@ -62,7 +62,7 @@ fn a_refusal_is_a_line_for_each_problem_and_a_code() {
     let busy = r#"{"error": {"code": "stopping", "field": "", "problem": "the daemon is stopping", "fix": "try again"}}"#;
     for (status, body, code, err) in [
         (422, two, 4, lines),
-        (400, REFUSED, 4, "error: the message is sent already; nothing can be done\n"),
+        (400, REFUSED, 2, "error: the message is sent already; nothing can be done\n"),
         (409, REFUSED, 4, "error: the message is sent already; nothing can be done\n"),
         (413, REFUSED, 4, "error: the message is sent already; nothing can be done\n"),
         (404, gone, 5, "error: there is no message; see `outboxd list`\n"),
@@ -155,6 +155,36 @@ fn the_socket_is_the_flag_or_the_variable_or_the_configuration() {
     let hint = "The configuration was read to find the daemon's socket; `--socket PATH` does without it.";
     let text = format!("error: unknown key `api.sockt` in {broken}; did you mean `api.socket`?\n{hint}\n");
     ran.is(2, "", &text);
+}
+
+/// What a filter names and the daemon does not know may be a typing error.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_names_nothing_is_not_found_and_one_that_cannot_be_is_wrong_usage() {
+    let env = crate::daemon::TestEnv::new().await;
+    let daemon = env.serve().await;
+    for (arguments, code, text) in [
+        (&["list", "--campaign", "typo"][..], 5, "there is no campaign: typo"),
+        (&["list", "--account", "acc_9", "--json"], 5, "there is no account: acc_9"),
+        (&["export", "--campaign", "typo"], 5, "there is no campaign: typo"),
+        (&["export", "--account", "acc_9", "--json"], 5, "there is no account: acc_9"),
+        (&["export", "--person", "typo"], 5, "there is no person: typo"),
+        (&["forecast", "--campaign", "typo"], 5, "there is no campaign: typo"),
+        (&["campaign", "show", "typo"], 5, "there is no campaign: typo"),
+        (&["cancel", "--campaign", "typo"], 5, "there is no campaign: typo"),
+        (&["budget", "acc_9"], 5, "there is no account: acc_9"),
+        (&["list", "--state", "nope"], 2, "is not a state: nope"),
+        (&["list", "--reason", "nope"], 2, "is not a reason: nope"),
+        (&["list", "--person", "https://www.linkedin.com/company/x"], 2, "an address without a profile"),
+        (&["export", "--state", "nope"], 2, "is not a state: nope"),
+        (&["cancel", "--state", "nope"], 2, "is not a state: nope"),
+        (&["forecast", "--days", "0"], 2, "is not a number from 1 to 366"),
+        (&["watch", "--type", "nope"], 2, "is not a type of event"),
+    ] {
+        let ran = Ran::of(env.outboxd(arguments).output().unwrap());
+        assert!(ran.code == code && ran.err.contains(text), "{arguments:?}: {ran:?}");
+        assert!(!ran.out.contains("campaign,"), "{arguments:?} prints no table: {ran:?}");
+    }
+    daemon.stop().await;
 }
 
 #[test]
