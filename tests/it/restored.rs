@@ -290,6 +290,48 @@ async fn what_has_expired_meanwhile_expires_and_needs_nobody() {
     daemon.becomes(&id, "expired").await;
 }
 
+/// The error names the file or the folder, whose it is and its mode.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_cannot_be_written_names_what_is_in_the_way() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    daemon.kill();
+    let set = |name: &str, mode| {
+        std::fs::set_permissions(env.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let is_root = std::fs::metadata(env.path("")).unwrap().uid() == 0;
+    let queue = ["queue.db", "queue.db-wal", "queue.db-shm", "queue.db.lock", "queue.db.mark"];
+    for name in queue.into_iter().chain([""]) {
+        if is_root {
+            std::os::unix::fs::chown(env.path(name), Some(65534), Some(65534)).unwrap();
+        }
+    }
+    for (closed, mode) in queue.map(|name| (name, 0o440)).into_iter().chain([("", 0o500)]) {
+        for name in queue {
+            set(name, 0o660);
+        }
+        set("", 0o700);
+        if closed.is_empty() {
+            let _may_be_gone = std::fs::remove_file(env.path("queue.db-wal"));
+            let _may_be_gone = std::fs::remove_file(env.path("queue.db-shm"));
+        }
+        set(closed, mode);
+        let mut command = env.outboxd(&["serve"]);
+        if is_root {
+            command.uid(65534).gid(65534);
+        }
+        // Another user may lack permission to run the binary.
+        let Ok(output) = command.output() else { return };
+        let text = String::from_utf8_lossy(&output.stderr);
+        let place = env.path(closed).display().to_string();
+        let named = text.contains(&format!("cannot use {}; it belongs to user", place.trim_end_matches('/')));
+        assert!(named && text.contains(&format!("(mode {mode:04o})")), "{closed}: {text}");
+    }
+    set("", 0o700);
+}
+
 /// A user who may not use the socket may not read the queue either.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_the_queue_are_not_for_everybody() {

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::permissions;
 use crate::store::{LockHeld, sqlite};
 
 /// An error of the queue itself.
@@ -92,8 +93,8 @@ pub enum StoreError {
         /// The restore guard.
         guard: PathBuf,
     },
-    /// A file next to the database could not be created.
-    #[error("cannot use {path}; may this user write to its folder?")]
+    /// The database or a file next to it cannot be used.
+    #[error("cannot use {path}{}", permissions::denial(path, source))]
     File {
         /// The file.
         path: PathBuf,
@@ -145,6 +146,15 @@ impl StoreError {
                 if sqlite::is_damaged(&source) =>
             {
                 Self::Damaged { path: path.to_owned(), source }
+            }
+            Self::Sqlite(source)
+            | Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _))
+                if sqlite::is_unwritable(&source) =>
+            {
+                match permissions::unwritable(path) {
+                    Some((path, source)) => Self::File { path, source },
+                    None => Self::Sqlite(source),
+                }
             }
             other => other,
         }

@@ -11,6 +11,7 @@ pub(super) mod files;
 pub(super) mod filesystem;
 pub(super) mod holder;
 pub(super) mod lock;
+mod permissions;
 pub(super) mod place;
 pub(super) mod restore_guard;
 pub(super) mod rows;
@@ -65,6 +66,11 @@ pub(super) fn is_busy(error: &sqlx::Error) -> bool {
 /// Returns whether `error` means that the file is damaged: SQLITE_CORRUPT or SQLITE_NOTADB.
 pub(super) fn is_damaged(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(11 | 26))
+}
+
+/// Returns whether `error` means that a file cannot be opened or written: SQLITE_READONLY or SQLITE_CANTOPEN.
+pub(super) fn is_unwritable(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(8 | 14))
 }
 
 /// Returns SQLite's primary result code.
