@@ -3,7 +3,9 @@
 //! This file asks the running daemon, if there is one; `app` checks what the configuration describes, and the queue of
 //! that daemon.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use serde_json::json;
@@ -11,7 +13,7 @@ use serde_json::json;
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::{Globals, Json, render, times};
-use crate::app::doctor::{self, Finding, Health};
+use crate::app::doctor::{self, Finding, Health, Running};
 use crate::types::notice::Notices;
 use crate::types::status::Status;
 use crate::types::webhook::{TestRequest, Tested};
@@ -31,9 +33,11 @@ struct Answered {
 pub(super) async fn doctor(globals: &Globals, json: Json) -> Result<Exit, Failure> {
     let mut found = Vec::new();
     let loaded = globals.load();
-    let configured = loaded.as_ref().ok().map(|loaded| &loaded.settings.api.socket);
-    let daemon = match globals.socket.as_ref().or(configured) {
-        Some(socket) => Some((socket.clone(), ask(socket).await)),
+    let daemon = match globals.socket.clone().or_else(|| globals.configured_socket().ok()) {
+        Some(socket) => {
+            let answer = ask(&socket).await;
+            Some((socket, answer))
+        }
         None => None,
     };
     match &loaded {
@@ -43,8 +47,12 @@ pub(super) async fn doctor(globals: &Globals, json: Json) -> Result<Exit, Failur
         })),
         Ok(loaded) => {
             let answered = daemon.as_ref().and_then(|(_, answer)| answer.as_ref().ok());
-            let queue = answered.map(|answered| Path::new(&answered.status.queue.path));
-            found.extend(doctor::examine(loaded, queue).await);
+            let running = match (answered, &daemon) {
+                (Some(answered), _) => Running::With(Path::new(&answered.status.queue.path)),
+                (None, Some((socket, _))) if is_closed_to_us(socket) => Running::Unknown,
+                (None, _) => Running::No,
+            };
+            found.extend(doctor::examine(loaded, running).await);
         }
     }
     if let Some((socket, answer)) = daemon {
@@ -85,11 +93,24 @@ async fn ask(socket: &Path) -> Result<Answered, Failure> {
     Ok(Answered { status, notices, address })
 }
 
+/// Returns whether the system does not let this user connect to the socket.
+fn is_closed_to_us(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
 /// Returns what is wrong with the socket, and what the daemon says of itself.
 fn of_daemon(socket: &Path, answer: Result<Answered, Failure>) -> Vec<Finding> {
     let place = socket.display();
     let Answered { status, notices, address } = match answer {
         Ok(answered) => answered,
+        Err(_) if is_closed_to_us(socket) => {
+            let what =
+                format!("this user may not use the daemon's socket {place}, so the daemon was not asked");
+            let to_do = format!(
+                "join the group that owns it (ls -ld {place}): sudo usermod -aG GROUP USER, then log in again; or run doctor as root"
+            );
+            return vec![Finding::warn("daemon", what, to_do)];
+        }
         Err(error) => {
             let what = error.to_string().trim().trim_start_matches("error: ").replace('\n', " ");
             return vec![Finding::warn(

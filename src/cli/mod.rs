@@ -50,7 +50,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{self, Loaded, Settings};
+use crate::config::{self, ConfigError, Loaded, Settings};
 use client::Client;
 pub use exit::{Exit, Failure};
 
@@ -248,7 +248,8 @@ impl Cli {
 impl Globals {
     /// Loads the configuration, for commands that need all of it.
     fn load(&self) -> Result<Loaded, Failure> {
-        self.load_or(None)
+        let loaded = Settings::load(self.file().as_deref(), config::environment());
+        loaded.map_err(|error| Failure::config(error, None))
     }
 
     /// Creates a client of the daemon. With `--socket` it does not read the configuration: a user of the socket may
@@ -258,12 +259,18 @@ impl Globals {
             "The configuration was read to find the daemon's socket; `--socket PATH` does without it.";
         match &self.socket {
             Some(socket) => Client::new(socket),
-            None => Client::new(&self.load_or(Some(HINT))?.settings.api.socket),
+            None => {
+                Client::new(&self.configured_socket().map_err(|error| Failure::config(error, Some(HINT)))?)
+            }
         }
     }
 
-    fn load_or(&self, hint: Option<&'static str>) -> Result<Loaded, Failure> {
-        let file = self.config.clone().or_else(config::find_file);
-        Settings::load(file.as_deref(), config::environment()).map_err(|error| Failure::config(error, hint))
+    /// Returns `api.socket` of the configuration.
+    fn configured_socket(&self) -> Result<PathBuf, ConfigError> {
+        config::find_socket(self.file().as_deref(), config::environment())
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(config::find_file)
     }
 }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::keys::Keys;
+use super::layers;
 use super::problem::{ConfigError, Problem};
 use super::read::Reader;
 use crate::domain::token::Token;
@@ -62,6 +64,26 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ApiSettings {
         }
     }
     settings
+}
+
+/// Returns the path of the daemon's socket for a program that only talks to it: no other value is checked, and no file
+/// with a secret is read.
+///
+/// # Errors
+/// Returns what is wrong with the keys of the file or the environment, or with the path.
+pub fn find_socket(
+    file: Option<&Path>,
+    env: impl Iterator<Item = (String, String)>,
+) -> Result<PathBuf, ConfigError> {
+    let mut variables: Vec<_> = env.filter(|(name, _)| Keys::claims(name)).collect();
+    variables.sort();
+    let mut problems = Vec::new();
+    let Some(layers) = layers::read(&Keys::built_in(), file, &variables, &mut problems) else {
+        return Err(ConfigError { problems });
+    };
+    let mut reader = Reader { layers: &layers, problems };
+    let socket = reader.socket("api.socket");
+    if reader.problems.is_empty() { Ok(socket) } else { Err(ConfigError { problems: reader.problems }) }
 }
 
 /// Returns whether both name one file, such as `x.sock` and `./x.sock`.

@@ -40,7 +40,7 @@ use crate::domain::validate::ValidationLimits;
 use keys::Keys;
 use read::Reader;
 
-pub use api::ApiSettings;
+pub use api::{ApiSettings, find_socket};
 pub use changes::Change;
 pub use log_format::{LogFormat, LogSettings};
 pub use outbound::{HookSettings, HookTarget};

@@ -157,6 +157,23 @@ fn the_socket_is_the_flag_or_the_variable_or_the_configuration() {
     ran.is(2, "", &text);
 }
 
+/// A user of the socket need not be able to read the daemon's secrets.
+#[test]
+fn the_socket_is_found_without_reading_a_secret() {
+    let fake = Answers::default().on("GET /v1/messages", 200, r#"{"data": []}"#).start();
+    let socket = fake.file("x", "").with_file_name("outboxd.sock");
+    let text = format!(
+        "[api]\nsocket = {socket:?}\n[unipile]\napi_key_file = \"/not/here\"\n[webhooks]\nsecret_file = \"/not/here\"\n\
+         [outbound.webhook.crm]\nurl = \"https://x.example\"\nsecret_file = \"/not/here\"\n"
+    );
+    let configuration = fake.file("secret.toml", &text);
+    let empty = tempfile::tempdir().unwrap();
+    let mut command = outboxd(&["list", "--config", configuration.to_str().unwrap()]);
+    let command = command.current_dir(empty.path()).env("CREDENTIALS_DIRECTORY", configuration);
+    let ran = Ran::of(command.output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
 /// What a filter names and the daemon does not know may be a typing error.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_names_nothing_is_not_found_and_one_that_cannot_be_is_wrong_usage() {

@@ -1,7 +1,8 @@
 //! `outboxd doctor`: a good environment, and one bad case after the other, with the real binary.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 
 use serde_json::{Value, json};
 
@@ -204,6 +205,36 @@ async fn a_shell_without_the_key_and_the_path_of_the_daemon_examines_the_queue_o
     let (code, found) = from_a_shell("outboxd.db");
     assert_eq!((code, of(&found, "key")[0].0.as_str()), (9, "fail"), "no daemon has one either: {found:#?}");
     assert!(of(&found, "database")[0].1.contains("there is no queue"), "{found:#?}");
+}
+
+/// A user outside the group of the socket does not know what the daemon has, so nothing of it fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_this_user_may_not_use_says_so_and_its_queue_is_not_guessed() {
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    std::fs::set_permissions(env.socket(), std::fs::Permissions::from_mode(0o000)).unwrap();
+    std::fs::set_permissions(env.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = env.outboxd(&["doctor", "--json"]);
+    command.env_remove("OUTBOXD_UNIPILE_API_KEY").env("OUTBOXD_STORE_PATH", "other.db");
+    // Root may use every socket.
+    if std::fs::metadata(env.path("")).unwrap().uid() == 0 {
+        command.uid(65534).gid(65534);
+    }
+    // Another user may lack permission to run the binary.
+    if command.output().is_err() {
+        return;
+    }
+    let (code, found) = checks(command);
+    let one = |check: &str| of(&found, check)[0].clone();
+    let (result, what, to_do) = one("daemon");
+    assert_eq!(result, "warn", "{what}");
+    assert!(what.contains("may not use the daemon's socket") && to_do.contains("join the group"), "{what}");
+    let (result, what, _) = one("key");
+    assert!(result == "warn" && what.contains("the daemon may have one"), "{what}");
+    let (result, what, to_do) = one("database");
+    assert!(result == "warn" && what.contains("not examined") && to_do.contains("as root"), "{what}");
+    assert_eq!((code, of(&found, "disk").len()), (0, 0), "{found:#?}");
+    daemon.stop().await;
 }
 
 /// The socket of a daemon in a container can be mounted where its queue is not.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::Finding;
+use super::{Finding, Running};
 use crate::app::unipile_options;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
@@ -19,14 +19,21 @@ const WITHIN: Duration = Duration::from_secs(20);
 const CLOCK_WRONG: SignedDuration = SignedDuration::from_secs(60);
 const CLOCK_OFF: SignedDuration = SignedDuration::from_secs(5);
 
-pub(super) async fn examine(settings: &Settings, is_running: bool) -> Vec<Finding> {
+pub(super) async fn examine(settings: &Settings, running: Running<'_>) -> Vec<Finding> {
     let proxy = match settings.require_usable_proxy() {
         Err(error) => return vec![Finding::fail("proxy", error.to_string(), "correct the variable")],
         Ok(()) => settings.unipile.proxy.sentence().unwrap_or_else(|| "none is used".to_owned()),
     };
     let mut found = vec![Finding::ok("proxy", proxy)];
-    if is_running && settings.unipile.api_key.is_none() {
-        let what = "this user sees no key, so it was not tried; the daemon has one, and a notice says if it is refused";
+    if running != Running::No && settings.unipile.api_key.is_none() {
+        let what = match running {
+            Running::With(_) => {
+                "this user sees no key, so it was not tried; the daemon has one, and a notice says if it is refused"
+            }
+            Running::No | Running::Unknown => {
+                "this user sees no key, so it was not tried; the daemon may have one"
+            }
+        };
         let to_do =
             "to try it, with the folder of its file: sudo CREDENTIALS_DIRECTORY=/etc/outboxd outboxd doctor";
         found.push(Finding::warn("key", what, to_do));
