@@ -5,8 +5,10 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use http_body_util::BodyExt;
 
 use super::error::ApiError;
@@ -42,6 +44,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
             ApiError::invalid("id", problem, fix)
         })
     }
+}
+
+/// Refuses a body with a `Content-Encoding`: it would be read as if it were JSON.
+pub(super) async fn refuse_encoded(request: Request, next: Next) -> Result<Response, ApiError> {
+    let encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    let encodings: Vec<_> = encodings.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let encoding = encodings.join(", ");
+    if matches!(encoding.trim().to_ascii_lowercase().as_str(), "" | "identity") {
+        return Ok(next.run(request).await);
+    }
+    let _discarded = whole(request.into_body(), OPTIONS_BYTES, "").await;
+    let (problem, fix) = (format!("is {encoding}"), "send the body uncompressed");
+    let refusal = FieldError::new(FieldErrorCode::InvalidValue, "Content-Encoding", problem, fix);
+    Err(ApiError::one(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal))
 }
 
 /// Reads `body`, which holds messages; returns an error if it is longer than `limit` bytes.

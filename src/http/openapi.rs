@@ -14,8 +14,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::AppState;
 use super::error::ApiError;
+use super::{AppState, body};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::types::Page;
 use crate::types::error::ErrorBody;
@@ -125,7 +125,7 @@ impl Route {
         let schema = self.schema::<T>();
         self.operation["requestBody"] =
             json!({ "required": is_required, "content": { "application/json": { "schema": schema } } });
-        self.fails(413).fails(422)
+        self.fails(413).fails(415).fails(422)
     }
 
     /// Takes one JSON object, or an array of them.
@@ -134,7 +134,7 @@ impl Route {
         let schema = json!({ "oneOf": [one, { "type": "array", "items": one }] });
         self.operation["requestBody"] =
             json!({ "required": true, "content": { "application/json": { "schema": schema } } });
-        self.fails(413).fails(422)
+        self.fails(413).fails(415).fails(422)
     }
 
     /// Takes messages of type `T`, in every form.
@@ -198,10 +198,14 @@ impl Route {
 
     /// Returns the path and its handler, which refuses parameters that it would ignore.
     pub(super) fn into_parts(self) -> (&'static str, MethodRouter<Arc<AppState>>) {
+        let handler = match self.operation.get("requestBody") {
+            Some(_) => self.handler.route_layer(middleware::from_fn(body::refuse_encoded)),
+            None => self.handler,
+        };
         let handler = match self.parameters {
-            Parameters::Ignores => self.handler,
-            Parameters::Takes => self.handler.route_layer(middleware::from_fn(refuse_unclear_parameters)),
-            Parameters::Refuses => self.handler.route_layer(middleware::from_fn(refuse_parameters)),
+            Parameters::Ignores => handler,
+            Parameters::Takes => handler.route_layer(middleware::from_fn(refuse_unclear_parameters)),
+            Parameters::Refuses => handler.route_layer(middleware::from_fn(refuse_parameters)),
         };
         (self.path, handler)
     }
@@ -308,7 +312,7 @@ fn meaning(status: u16) -> &'static str {
         404 => "The id names no message or account.",
         409 => "The current state does not allow it.",
         413 => "The body is too long.",
-        415 => "The content type is not supported.",
+        415 => "The content type or the encoding of the body is not supported.",
         422 => "A field is refused.",
         _ => "Temporarily unavailable; a refused request had no effect.",
     }

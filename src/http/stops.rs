@@ -17,9 +17,9 @@ use super::body::Options;
 use super::error::ApiError;
 use super::{Answer, App, AppState, Parameters, accounts, query, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
+use crate::domain::ids;
 use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
-use crate::domain::{ids, json};
 use crate::store::{Stop, StopFilter, Stopped};
 use crate::types::stop::{self as types, GoRequest, Lifted, StopBatch, StopRequest, StopVerdict};
 use crate::types::{Page, Time};
@@ -98,7 +98,7 @@ pub(super) fn row(stop: Stop) -> types::Stop {
 
 /// Sets one stop, or an array of them; of an array, each row has its own verdict.
 pub(super) async fn stop(State(state): App, Options(body): Options) -> Result<Response, ApiError> {
-    let body = json::parse(&body).map_err(|error| ApiError::bad_request(wire::unreadable(&error, None)))?;
+    let body = wire::json(&body)?;
     let now = state.engine.settled_now().await;
     match body {
         Value::Array(rows) if rows.len() > AT_ONCE => {

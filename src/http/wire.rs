@@ -181,13 +181,34 @@ fn kind(value: &Value) -> &'static str {
 
 /// Parses a body, or a part of one.
 pub(super) fn json(bytes: &[u8]) -> Result<Value, ApiError> {
-    json::parse(bytes).map_err(|error| {
-        let status = match error {
-            JsonError::Malformed(_) => StatusCode::BAD_REQUEST,
-            JsonError::Twice { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        ApiError::one(status, unreadable(&error, None))
+    json::parse(bytes).map_err(|error| match (&error, encoding(bytes)) {
+        (JsonError::Malformed(_), Some((what, fix))) => {
+            let problem = format!("the body is {what}, not JSON in UTF-8");
+            ApiError::bad_request(FieldError::new(FieldErrorCode::MalformedJson, "", problem, fix))
+        }
+        (JsonError::Malformed(_), None) => ApiError::bad_request(unreadable(&error, None)),
+        (JsonError::Twice { .. }, _) => {
+            ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, unreadable(&error, None))
+        }
     })
+}
+
+/// Returns what a body is that is encoded in another way than as UTF-8, and what to do. Only a body that cannot be parsed
+/// is worth the question.
+fn encoding(body: &[u8]) -> Option<(&'static str, &'static str)> {
+    const UTF_8: &str = "send it as UTF-8";
+    const PLAIN: &str = "send it uncompressed";
+    let known: [(&[u8], &str, &str); 5] = [
+        (b"\xff\xfe", "text in UTF-16", UTF_8),
+        (b"\xfe\xff", "text in UTF-16", UTF_8),
+        (b"\x1f\x8b", "compressed (gzip)", PLAIN),
+        (b"\x28\xb5\x2f\xfd", "compressed (zstd)", PLAIN),
+        (b"PK\x03\x04", "a ZIP archive", PLAIN),
+    ];
+    let found = known.into_iter().find(|(mark, ..)| body.starts_with(mark));
+    // JSON begins with ASCII; in UTF-16 without a byte order mark, one byte of each pair is zero.
+    let is_utf_16 = matches!(body, [one, other, ..] if (*one == 0) != (*other == 0));
+    found.map(|(_, what, fix)| (what, fix)).or(is_utf_16.then_some(("text in UTF-16", UTF_8)))
 }
 
 /// Returns the error for refused JSON: its position, and what was expected there.
@@ -234,6 +255,9 @@ fn other_than_lines(body: &[u8]) -> Option<(&'static str, &'static str)> {
     ];
     if let Some((_, what, fix)) = known.into_iter().find(|(mark, ..)| first.starts_with(mark)) {
         return Some((what, fix));
+    }
+    if let Some(found) = encoding(body) {
+        return Some(found);
     }
     let is_cut_off = |line| matches!(json::parse(line), Err(JsonError::Malformed(error)) if error.is_eof());
     if first.starts_with(b"{") {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -208,6 +208,7 @@ async fn serve_request(
         return respond(Answer::Unsigned);
     };
     match body {
+        Ok(_) if is_encoded(&head.headers) => respond(webhooks.refuse_encoded()),
         Ok(body) => respond(webhooks.receive(signature, body).await),
         Err(status) => {
             let refused = &mut webhooks.tally_mut().refused;
@@ -225,6 +226,10 @@ fn signature(headers: &HeaderMap) -> Option<Signature> {
     let mut values = headers.get_all(HEADER).iter();
     let value = values.next()?;
     values.next().is_none().then(|| Signature::parse(value.as_bytes())).flatten()
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Reads `body`, up to `limit` bytes. Without `is_kept` discards it.
@@ -262,6 +267,10 @@ fn respond(answer: Answer) -> Response<Full<Bytes>> {
     match answer {
         Answer::Stored => response(StatusCode::OK, Bytes::from_static(b"{}")),
         Answer::Unsigned => refuse(StatusCode::UNAUTHORIZED, UNSIGNED),
+        Answer::Encoded => refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body has a Content-Encoding; send it uncompressed",
+        ),
         Answer::WrongSignature => refuse(StatusCode::UNAUTHORIZED, "the signature is wrong"),
         Answer::Stale => {
             refuse(StatusCode::UNAUTHORIZED, "the signature is stale: its time is too far from now")

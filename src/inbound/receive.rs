@@ -73,6 +73,7 @@ pub struct Webhooks {
 pub(super) enum Answer {
     Stored,
     Unsigned,
+    Encoded,
     WrongSignature,
     Stale,
     NotAnEvent,
@@ -168,6 +169,16 @@ impl Webhooks {
             return Answer::NotAnEvent;
         };
         self.store_within(webhook).await
+    }
+
+    /// Refuses a webhook with a `Content-Encoding`. Whether it was compressed before it was signed or after, is unknown.
+    pub(super) fn refuse_encoded(&self) -> Answer {
+        if self.tally_mut().encoded(self.clock.now()) {
+            tracing::warn!(
+                "a webhook is refused: its body is compressed; does the proxy before webhooks.listen compress requests?"
+            );
+        }
+        Answer::Encoded
     }
 
     /// Stores a webhook, or gives up waiting after [`STORED_WITHIN`].

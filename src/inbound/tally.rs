@@ -37,7 +37,7 @@ pub struct Refused {
     pub stale: u64,
     /// When the last one of these came.
     pub last_stale_at: Option<Timestamp>,
-    /// The signature is right and the body is not an event.
+    /// The body is compressed, or the signature is right and the body is not an event.
     pub body: u64,
     /// The body was longer than allowed.
     pub too_large: u64,
@@ -64,6 +64,7 @@ pub struct Unreadable {
 enum Unresolved {
     WrongSignature(Timestamp),
     Stale(Timestamp),
+    Encoded(Timestamp),
 }
 
 impl Tally {
@@ -82,6 +83,12 @@ impl Tally {
         self.refused.stale += 1;
         self.refused.last_stale_at = Some(now);
         !matches!(self.unresolved.replace(Unresolved::Stale(now)), Some(Unresolved::Stale(_)))
+    }
+
+    /// Counts a body with a `Content-Encoding`; returns whether it is the first since the last right webhook.
+    pub(super) fn encoded(&mut self, now: Timestamp) -> bool {
+        self.refused.body += 1;
+        !matches!(self.unresolved.replace(Unresolved::Encoded(now)), Some(Unresolved::Encoded(_)))
     }
 
     /// Notes that a signature was right and timely.
@@ -117,6 +124,9 @@ impl Tally {
                 at,
                 "their time is further from this machine's clock than webhooks.tolerance; is the clock right?",
             ),
+            Unresolved::Encoded(at) => {
+                (at, "their bodies are compressed; does the proxy before webhooks.listen compress requests?")
+            }
         };
         (now.duration_since(at) < LATELY).then(|| format!("Unipile's webhooks are refused: {why}"))
     }
@@ -142,6 +152,8 @@ mod tests {
         assert_eq!(tally.warning(at(2)), None);
         assert!(tally.stale(at(3)), "and the next one is the first again");
         assert!(tally.warning(at(3)).unwrap().contains("is the clock right?"));
+        assert!(tally.encoded(at(3)) && !tally.encoded(at(4)));
+        assert!(tally.warning(at(4)).unwrap().contains("does the proxy before webhooks.listen compress"));
         assert_eq!((tally.received, tally.duplicates, tally.last_at), (1, 0, Some(at(2))));
         assert_eq!((tally.refused.signature, tally.refused.last_signature_at), (2, Some(at(1))));
     }

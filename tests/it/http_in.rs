@@ -241,3 +241,38 @@ async fn a_key_makes_enqueueing_repeatable_and_another_content_a_conflict() {
     assert_eq!((&answer["accepted"], &answer["duplicates"]), (&json!(1), &json!(2)), "{answer}");
     assert_eq!(answer["results"][1]["id"], answer["results"][2]["id"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_another_encoding_is_named_and_not_called_broken_json() {
+    let (_env, daemon) = quiet().await;
+    let good = good().to_string();
+    for (path, encoding) in [("/v1/messages", "gzip"), ("/v1/messages", "br"), ("/v1/stops", "zstd")] {
+        let (status, answer) = daemon.post_with(path, ("content-encoding", encoding), &good).await;
+        let error = &answer["error"];
+        assert_eq!((status, &error["field"]), (415, &json!("Content-Encoding")), "{answer}");
+        assert_eq!(error["problem"], format!("is {encoding}"));
+        assert_eq!(error["fix"], "send the body uncompressed");
+    }
+    let (status, answer) = daemon.post_with("/v1/messages", ("content-encoding", "identity"), &good).await;
+    assert_eq!(status, 201, "{answer}");
+    let utf_16 = |mark: &[u8], unit: fn(u16) -> [u8; 2]| {
+        [mark, &good.encode_utf16().flat_map(unit).collect::<Vec<_>>()].concat()
+    };
+    for (body, what) in [
+        (utf_16(b"\xff\xfe", u16::to_le_bytes), "the body is text in UTF-16, not JSON in UTF-8"),
+        (utf_16(b"\xfe\xff", u16::to_be_bytes), "the body is text in UTF-16, not JSON in UTF-8"),
+        (utf_16(b"", u16::to_le_bytes), "the body is text in UTF-16, not JSON in UTF-8"),
+        (utf_16(b"", u16::to_be_bytes), "the body is text in UTF-16, not JSON in UTF-8"),
+        (b"\x1f\x8b\x08\x00 rest".to_vec(), "the body is compressed (gzip), not JSON in UTF-8"),
+        (b"\x28\xb5\x2f\xfd rest".to_vec(), "the body is compressed (zstd), not JSON in UTF-8"),
+    ] {
+        for path in ["/v1/messages", "/v1/stops", "/v1/pause"] {
+            let (status, answer) = daemon.post_as(path, "application/json", body.clone()).await;
+            assert_eq!((status, &answer["error"]["problem"]), (400, &json!(what)), "{path}: {answer}");
+        }
+        let (status, answer) = daemon.post_as("/v1/messages", "application/x-ndjson", body).await;
+        let problem = answer["error"]["problem"].as_str().unwrap();
+        let what = what.split([',', '(']).next().unwrap().trim();
+        assert!(status == 400 && problem.starts_with(what), "{answer}");
+    }
+}

@@ -106,6 +106,7 @@ async fn the_document_says_which_bodies_are_required_and_who_may_be_refused() {
             _ => &id,
         };
         let (status, answer) = call(&daemon, &env.client(), &route.replace("{id}", of), "").await;
+        assert!(operation["responses"]["415"].is_object(), "{route}");
         let is_required = operation["requestBody"]["required"] == json!(true);
         assert_eq!(matches!(status, 400 | 422), is_required, "{route}: {status} {answer}");
     }

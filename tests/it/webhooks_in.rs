@@ -214,6 +214,28 @@ async fn status_warns_of_a_wrong_secret_until_it_is_right() {
     door.daemon.stop().await;
 }
 
+/// A proxy that compresses requests would otherwise look like a wrong secret.
+#[tokio::test]
+async fn a_compressed_body_is_refused_as_such_and_status_says_so() {
+    let env = env().await;
+    let door = open(&env).await;
+    let body = event("evt_1");
+    for signature in [signed_at(SECRET, now(), body.as_bytes()), signed_at(OTHER, now(), body.as_bytes())] {
+        let request = door.client.post(format!("http://{}/webhooks/unipile", door.address));
+        let request = request.header("unipile-signature", signature).header("content-encoding", "gzip");
+        let answer = request.body(body.clone()).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 415);
+        assert!(answer.text().await.unwrap().contains("send it uncompressed"));
+    }
+    assert_eq!(door.webhooks().await["refused"]["body"], 2);
+    let shown = || run(env.outboxd(&["status"]), "").1;
+    assert!(shown().contains("their bodies are compressed"), "{}", shown());
+    assert!(stored(&env).is_empty());
+    assert_eq!(door.post(SECRET, &body).await.0, 200);
+    assert!(!shown().contains("their bodies are compressed"), "{}", shown());
+    door.daemon.stop().await;
+}
+
 #[tokio::test]
 async fn other_paths_methods_and_sizes_are_refused() {
     let env = env().await.set("OUTBOXD_WEBHOOKS_BODY_BYTES", "2000");
