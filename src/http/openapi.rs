@@ -271,8 +271,17 @@ pub(super) fn document(routes: Vec<Route>) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The API on the daemon's Unix socket; docs/http.md explains it.",
         },
+        // The sockets need no token: the empty requirement is the other choice.
+        "security": [{ "token": [] }, {}],
         "paths": paths,
-        "components": { "schemas": schemas },
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A token of api.tokens_file; needed on TCP (api.listen), not on the sockets.",
+            } },
+        },
     })
 }
 

@@ -110,6 +110,10 @@ async fn the_document_says_which_bodies_are_required_and_who_may_be_refused() {
         let is_required = operation["requestBody"]["required"] == json!(true);
         assert_eq!(matches!(status, 400 | 422), is_required, "{route}: {status} {answer}");
     }
+    // A generated client sends a token where it has one; the sockets need none.
+    let token = &document["components"]["securitySchemes"]["token"];
+    assert_eq!((&token["type"], &token["scheme"]), (&json!("http"), &json!("bearer")));
+    assert_eq!(document["security"], json!([{ "token": [] }, {}]));
     let parameters = document["paths"]["/v1/messages"]["post"]["parameters"].as_array().unwrap();
     let values = |name: &str| {
         let found = parameters.iter().find(|parameter| parameter["name"] == name);
