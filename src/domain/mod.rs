@@ -34,6 +34,7 @@ pub mod attachment;
 pub mod calendar;
 pub mod caps;
 pub mod command;
+pub mod content_encoding;
 pub mod endpoint;
 pub mod event;
 pub mod field_error;

@@ -12,6 +12,7 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 
 use super::error::ApiError;
+use crate::domain::content_encoding::is_compressed;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 
 /// How much of a body over the limit is read before giving up, as a multiple of the limit.
@@ -46,14 +47,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// Refuses a body with a `Content-Encoding`: it would be read as if it were JSON.
-pub(super) async fn refuse_encoded(request: Request, next: Next) -> Result<Response, ApiError> {
-    let encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
-    let encodings: Vec<_> = encodings.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-    let encoding = encodings.join(", ");
-    if matches!(encoding.trim().to_ascii_lowercase().as_str(), "" | "identity") {
+/// Refuses a compressed body: it would be read as if it were JSON.
+pub(super) async fn refuse_compressed(request: Request, next: Next) -> Result<Response, ApiError> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    let Some(encoding) = encodings.find(|value| is_compressed(value.as_bytes())) else {
         return Ok(next.run(request).await);
-    }
+    };
+    let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
     let _discarded = whole(request.into_body(), OPTIONS_BYTES, "").await;
     let (problem, fix) = (format!("is {encoding}"), "send the body uncompressed");
     let refusal = FieldError::new(FieldErrorCode::InvalidValue, "Content-Encoding", problem, fix);

@@ -199,7 +199,7 @@ impl Route {
     /// Returns the path and its handler, which refuses parameters that it would ignore.
     pub(super) fn into_parts(self) -> (&'static str, MethodRouter<Arc<AppState>>) {
         let handler = match self.operation.get("requestBody") {
-            Some(_) => self.handler.route_layer(middleware::from_fn(body::refuse_encoded)),
+            Some(_) => self.handler.route_layer(middleware::from_fn(body::refuse_compressed)),
             None => self.handler,
         };
         let handler = match self.parameters {

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::receive::{Answer, Webhooks};
 use super::signature::{HEADER, Signature};
 use crate::clock::Clock;
+use crate::domain::content_encoding::is_compressed;
 
 const PATH: &str = "/webhooks/unipile";
 /// The refusal of a webhook without a signature.
@@ -208,7 +209,7 @@ async fn serve_request(
         return respond(Answer::Unsigned);
     };
     match body {
-        Ok(_) if is_encoded(&head.headers) => respond(webhooks.refuse_encoded()),
+        Ok(_) if comes_compressed(&head.headers) => respond(webhooks.refuse_encoded()),
         Ok(body) => respond(webhooks.receive(signature, body).await),
         Err(status) => {
             let refused = &mut webhooks.tally_mut().refused;
@@ -228,8 +229,8 @@ fn signature(headers: &HeaderMap) -> Option<Signature> {
     values.next().is_none().then(|| Signature::parse(value.as_bytes())).flatten()
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+fn comes_compressed(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|value| is_compressed(value.as_bytes()))
 }
 
 /// Reads `body`, up to `limit` bytes. Without `is_kept` discards it.
@@ -267,10 +268,9 @@ fn respond(answer: Answer) -> Response<Full<Bytes>> {
     match answer {
         Answer::Stored => response(StatusCode::OK, Bytes::from_static(b"{}")),
         Answer::Unsigned => refuse(StatusCode::UNAUTHORIZED, UNSIGNED),
-        Answer::Encoded => refuse(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body has a Content-Encoding; send it uncompressed",
-        ),
+        Answer::Encoded => {
+            refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is compressed; send it as it is")
+        }
         Answer::WrongSignature => refuse(StatusCode::UNAUTHORIZED, "the signature is wrong"),
         Answer::Stale => {
             refuse(StatusCode::UNAUTHORIZED, "the signature is stale: its time is too far from now")

@@ -171,7 +171,7 @@ impl Webhooks {
         self.store_within(webhook).await
     }
 
-    /// Refuses a webhook with a `Content-Encoding`. Whether it was compressed before it was signed or after, is unknown.
+    /// Refuses a compressed webhook: whether it was compressed before it was signed or after, is unknown.
     pub(super) fn refuse_encoded(&self) -> Answer {
         if self.tally_mut().encoded(self.clock.now()) {
             tracing::warn!(

@@ -87,6 +87,20 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// A child that another thread forks has copies of the descriptors until it executes its program: with a close alone
+    /// it would keep the locks until then.
+    fn drop(&mut self) {
+        let name = self.name.get_mut().map(|name| name.unlock());
+        let file = self.on_file.then(|| self.database.unlock());
+        for unlocked in [name.ok(), file].into_iter().flatten() {
+            if let Err(error) = unlocked {
+                tracing::debug!(%error, "a lock of the queue ends with its descriptor");
+            }
+        }
+    }
+}
+
 /// Locks the lock file of the database's name.
 fn lock_name(database: &Path) -> Result<File, StoreError> {
     let path = lock_path(database);
@@ -120,4 +134,21 @@ pub(in crate::store) fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_although_a_forked_child_still_has_the_descriptors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("q.db");
+        std::fs::write(&path, "").unwrap();
+        let lock = Lock::take(&path, true).unwrap();
+        let _of_the_child = (lock.database.try_clone(), lock.name.lock().unwrap().try_clone());
+        assert!(matches!(Lock::take(&path, true), Err(StoreError::Locked(_))));
+        drop(lock);
+        assert!(Lock::take(&path, true).is_ok());
+    }
 }
