@@ -3,6 +3,8 @@
 //! Spreadsheets and templates leave words such as `NULL` or `{{id}}` in place of a missing value, and people paste
 //! the address of a profile. Used unchanged, each of these is a wasted call, or a message to the wrong person.
 
+use unicode_normalization::UnicodeNormalization;
+
 use super::field_error::{FieldError, FieldErrorCode};
 
 /// Longest accepted id, label or key, in bytes. Unipile publishes no limit; the longest id seen is under 200.
@@ -64,6 +66,10 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldErro
     if field.eq_ignore_ascii_case(value) || (of == IdOf::Person && value.eq_ignore_ascii_case("user_id")) {
         return refuse(format!("is {value:?}, the name of a column"), "leave the header of the table out");
     }
+    if is_formula(value) {
+        let fix = "export the results of the formulas, not the formulas";
+        return refuse(format!("is {value:?}, a formula of a spreadsheet"), fix);
+    }
     if value.contains('\u{2026}') || value.ends_with("...") {
         let fix = "give the whole id: tables on a terminal shorten ids, `--json` does not";
         return refuse(format!("is {value:?}, an id that was shortened"), fix);
@@ -116,6 +122,13 @@ pub(super) fn filled_in(field: &str, value: &str) -> Result<(), FieldError> {
         return refuse(problem, "fill it in, or leave the row out");
     }
     Ok(())
+}
+
+/// Returns whether it is a formula that a spreadsheet did not replace by its result: `=A1`, `=HYPERLINK("…")`. `=)` and
+/// `=>` are not.
+pub(crate) fn is_formula(value: &str) -> bool {
+    let after = value.trim_start_matches('\'').strip_prefix('=').and_then(|rest| rest.chars().next());
+    after.is_some_and(|c| c.is_alphanumeric() || "\"'($+-{@#_".contains(c))
 }
 
 /// Trims and validates the id of a Unipile account.
@@ -182,7 +195,9 @@ fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
         None if value.contains("://") || path_at_linkedin(value).is_some() => {
             refuse(format!("is {value:?}, an address without a profile"), NO_PROFILE_FIX)
         }
-        None if is_public_name(value) => Ok(format!("{NAMED}{value}")),
+        None if is_public_name(value) => {
+            plain(field, &public_name(value)).map(|name| format!("{NAMED}{name}"))
+        }
         None if is_number_of_spreadsheet(value) => {
             let fix =
                 "give the id as text: format the column as text, or read it without turning it into numbers";
@@ -191,6 +206,10 @@ fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
         None if !value.starts_with("ACoA") && value.to_ascii_lowercase().starts_with("acoa") => {
             let fix = "give the id as Unipile returns it: capital and small letters differ";
             refuse(format!("is {value:?}, a user id in other letters"), fix)
+        }
+        None if !value.is_ascii() || value.to_ascii_lowercase().contains("linkedin.com") => {
+            plain(field, value)
+                .and_then(|_| refuse(format!("is {value:?}, which is not a user id"), NO_PROFILE_FIX))
         }
         None => plain(field, value),
     }
@@ -219,9 +238,10 @@ pub fn named(name: &str) -> String {
     format!("{NAMED}{name}")
 }
 
-/// Normalises a public name for comparison: decodes percent-encoding, lower case.
+/// Normalises a public name for comparison: decodes percent-encoding, lower case, composed letters (macOS writes them
+/// decomposed).
 pub fn public_name(name: &str) -> String {
-    percent_encoding::percent_decode_str(name.trim()).decode_utf8_lossy().to_lowercase()
+    percent_encoding::percent_decode_str(name.trim()).decode_utf8_lossy().to_lowercase().nfc().collect()
 }
 
 /// Returns the public name in the address of a profile.
@@ -231,24 +251,29 @@ pub fn name_in_address(address: &str) -> Option<String> {
 
 /// Returns the path of an address of LinkedIn, with or without a scheme.
 fn path_at_linkedin(value: &str) -> Option<&str> {
-    let (host, path) = value.split_once("://").map_or(value, |(_, rest)| rest).split_once('/')?;
+    let (host, path) = value
+        .split_once("://")
+        .map_or_else(|| value.strip_prefix("//").unwrap_or(value), |(_, rest)| rest)
+        .split_once('/')?;
     let host = host.to_ascii_lowercase();
     (host == "linkedin.com" || host.ends_with(".linkedin.com")).then_some(path)
 }
 
-/// Returns what follows `in/` in the address of a LinkedIn profile, without query and fragment.
+/// Returns what follows `in/` in the address of a LinkedIn profile, without query and fragment. Addresses of the mobile
+/// site and those in e-mails have a word before it.
 fn segment_after_in(value: &str) -> Option<&str> {
     let path = path_at_linkedin(value)?.split(['?', '#']).next()?;
+    let path = ["mwlite/", "comm/"].iter().find_map(|site| path.strip_prefix(site)).unwrap_or(path);
     path.strip_prefix(NAMED)?.split('/').next().filter(|name| !name.is_empty())
 }
 
-/// Returns whether it looks like `jane-doe` or `jane-doe-123`: lower-case letters and hyphens, LinkedIn's public
-/// names.
+/// Returns whether it looks like `jane-doe` or `rené-doe-123`: small letters and hyphens, LinkedIn's public names.
 fn is_public_name(value: &str) -> bool {
     let parts: Vec<&str> = value.split('-').collect();
+    let is_small_letter = |c: char| c.is_ascii_lowercase() || (!c.is_ascii() && !c.is_uppercase());
     let is_small =
-        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let is_word = |part: &&&str| part.len() > 1 && part.chars().all(|c| c.is_ascii_lowercase());
+        |part: &str| !part.is_empty() && part.chars().all(|c| is_small_letter(c) || c.is_ascii_digit());
+    let is_word = |part: &&&str| part.len() > 1 && part.chars().all(is_small_letter);
     parts.iter().all(|part| is_small(part)) && parts.iter().filter(is_word).count() > 1
 }
 

@@ -70,6 +70,11 @@ fn what_a_table_or_a_terminal_made_of_an_id_is_refused_with_the_way_out() {
         ("USER_ID", "header"),
         ("ACoAB\u{2026}xyz", "whole id"),
         ("ACoAB...", "whole id"),
+        ("=A1", "a formula"),
+        ("M\u{fc}ller", "not a user id"),
+        ("Ren\u{e9}-Dupont", "not a user id"),
+        ("https:/www.linkedin.com/in/foo", "not a user id"),
+        ("=HYPERLINK(\"https://www.linkedin.com/in/jane-doe\")", "a formula"),
         ("acoaabc", "capital and small letters"),
         ("ACoX\u{ad}", "invisible"),
         ("ACoX\u{180e}", "invisible"),
@@ -153,5 +158,25 @@ fn profiles_are_understood_or_refused_with_the_way_out() {
     }
     for given in ["usr_7", "user-1", "123456", "33612345678@s.whatsapp.net", "ACoAA-b_c", "U02-AB"] {
         assert_eq!(recipient("users_ids", given, false, false).unwrap(), given);
+    }
+}
+
+#[test]
+fn the_forms_of_one_public_name_are_one_person() {
+    for (given, key) in [
+        // Decomposed, as macOS writes it.
+        ("https://www.linkedin.com/in/rene\u{301}-7", "in/ren\u{e9}-7"),
+        ("https://www.linkedin.com/in/ren%65%CC%81-7", "in/ren\u{e9}-7"),
+        ("in/Rene\u{301}", "in/ren\u{e9}"),
+        ("rene\u{301}-dupont", "in/ren\u{e9}-dupont"),
+        ("ren\u{e9}-dupont-7", "in/ren\u{e9}-dupont-7"),
+        ("李-小龙", "in/李-小龙"),
+        ("jane-doe-\u{1f680}", "in/jane-doe-\u{1f680}"),
+        ("//www.linkedin.com/in/foo", "in/foo"),
+        ("https://www.linkedin.com/mwlite/in/Foo?x=y", "in/foo"),
+        ("linkedin.com/mwlite/in/foo", "in/foo"),
+        ("https://www.linkedin.com/comm/in/foo/", "in/foo"),
+    ] {
+        assert_eq!(person_key("key", given).unwrap(), key, "{given}");
     }
 }

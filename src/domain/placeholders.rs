@@ -155,7 +155,7 @@ static TEMPLATE: LazyLock<Regex> = LazyLock::new(|| {
 /// Words for a missing value, as a pattern. Nan and Nil are given names.
 const MISSING: &str = r"(?:nan|NaN|NAN|nil|NIL|(?i:null|none|undefined|n/a|#n/a|\(null\)|\[object \w+\]))";
 
-/// A greeting with nothing, a word for a missing value or the name of a field in place of the name.
+/// A greeting with nothing, a word for a missing value, the name of a field or a formula in place of the name.
 static GREETING: LazyLock<Regex> = LazyLock::new(|| {
     let greetings = "hi|hello|hey|dear|hallo|hoi|liebe|lieber|guten tag|guten morgen|sehr geehrter|sehr geehrte|bonjour|bonsoir|salut|cher|chère|\
          hola|querido|querida|estimado|estimada|buenos días|ciao|buongiorno|caro|cara|gentile|olá|oi|bom dia|boa tarde|prezado|prezada|beste|hej|hei|\
@@ -169,6 +169,8 @@ static GREETING: LazyLock<Regex> = LazyLock::new(|| {
         format!(r"(?:{space}{name})?{space}{MISSING}{end}"),
         format!(r"{space}{MISSING}{space}{name}{end}"),
         format!(r"{space}(?i:{fields}){end}"),
+        // The formula of a spreadsheet: `=A1`, `=PROPER(B2)`.
+        format!(r"{space}=[+-]?(?:\$?[A-Z]{{1,3}}\$?[0-9]|[A-Z][A-Z0-9.]*\()"),
     ];
     let endings = endings.join("|");
     pattern(&format!(r"(?m)^[ \t]*(?i:{greetings})(?:{space}(?i:{titles})\.?){{0,2}}(?:{endings})"))
@@ -186,7 +188,7 @@ static AT_NOTHING: LazyLock<Regex> = LazyLock::new(|| {
 const NO_TEXT: [&str; 8] = ["null", "NULL", "undefined", "nan", "NaN", "(null)", "<null>", "n/a"];
 
 /// Values that spreadsheets and programs write for an error or a missing value, and that no text contains on purpose.
-pub(crate) const NEVER_MEANT: [&str; 10] = [
+pub(crate) const NEVER_MEANT: [&str; 33] = [
     "[object Object]",
     "[object Promise]",
     "#N/A",
@@ -197,6 +199,29 @@ pub(crate) const NEVER_MEANT: [&str; 10] = [
     "#NULL!",
     "#NUM!",
     "#ERROR!",
+    "#SPILL!",
+    "#CALC!",
+    "#WERT!",
+    "#BEZUG!",
+    "#ZAHL!",
+    "#VALEUR!",
+    "#NOM?",
+    "#NOMBRE!",
+    "#¡VALOR!",
+    "#¿NOMBRE?",
+    "#¡REF!",
+    "#¡DIV/0!",
+    "#¡NUM!",
+    "#VALOR!",
+    "#NOME?",
+    "#NÚM!",
+    "#VALORE!",
+    "#RIF!",
+    "#WAARDE!",
+    "#VERW!",
+    "#NAAM?",
+    "#GETAL!",
+    "=HYPERLINK(",
 ];
 
 /// Whose data a placeholder names, before the name of the data: `[Your Name]`, `{lead_first_name}`.

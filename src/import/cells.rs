@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use encoding_rs::WINDOWS_1252;
 use minijinja::value::{Object, ObjectRepr, Value};
 
+use crate::domain::ids::is_formula;
 use crate::domain::placeholders::NEVER_MEANT;
 
 /// Values that spreadsheets and programs write for a missing one. Case matters: Nan and Nil are given names.
@@ -43,6 +44,25 @@ const MISSING: [&str; 27] = [
     "-",
 ];
 
+/// Errors of spreadsheets that could be words of a text, but not a whole cell.
+const ERRORS: [&str; 9] = [
+    "#NV",
+    "#N/D",
+    "#GETTING_DATA",
+    "#FIELD!",
+    "#BLOCKED!",
+    "#CONNECT!",
+    "#UNKNOWN!",
+    "#BUSY!",
+    "Loading...",
+];
+
+/// Returns whether it is an error of a spreadsheet with a number: `Err:502`.
+fn is_numbered_error(text: &str) -> bool {
+    let number = text.strip_prefix("Err:").filter(|number| !number.is_empty());
+    number.is_some_and(|number| number.chars().all(|c| c.is_ascii_digit()))
+}
+
 /// A cell, with the name of its variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell<'a> {
@@ -55,14 +75,21 @@ pub struct Cell<'a> {
 impl Cell<'_> {
     /// Returns whether the cell holds no value.
     pub fn is_missing(&self) -> bool {
-        self.text.is_empty() || MISSING.contains(&self.text) || NEVER_MEANT.contains(&self.text)
+        let is_error = || ERRORS.contains(&self.text) || is_numbered_error(self.text);
+        self.text.is_empty() || MISSING.contains(&self.text) || NEVER_MEANT.contains(&self.text) || is_error()
     }
 
-    /// Returns what is wrong with the characters of the cell: those of a template, or damaged on their way into the file.
+    /// Returns what is wrong with the characters of the cell: those of a template or a formula, or damaged on their way
+    /// into the file.
     pub fn damage(&self) -> Option<String> {
         let Self { name, text } = self;
         if ["{{", "}}", "{%"].iter().any(|mark| text.contains(mark)) {
             return Some(format!("`{name}` is {text:?}, which was not filled in; fill it in"));
+        }
+        if is_formula(text) {
+            return Some(format!(
+                "`{name}` is {text:?}, a formula; export the results of the formulas, not the formulas"
+            ));
         }
         if text.contains('\u{fffd}') {
             return Some(format!(
@@ -167,19 +194,50 @@ mod tests {
 
     #[test]
     fn what_programs_write_for_a_missing_value_is_one_and_names_are_not() {
-        for text in
-            ["", "NULL", "nan", "<NA>", "NaT", "\\N", "#N/A", "#DIV/0!", "#ERROR!", "(blank)", "\u{2014}"]
-        {
+        for text in [
+            "",
+            "NULL",
+            "nan",
+            "<NA>",
+            "NaT",
+            "\\N",
+            "#N/A",
+            "#DIV/0!",
+            "#ERROR!",
+            "(blank)",
+            "\u{2014}",
+            "#REF!",
+            "#NAME?",
+            "#SPILL!",
+            "#WERT!",
+            "#¿NOMBRE?",
+            "#NV",
+            "Err:502",
+        ] {
             assert!(Cell { name: "x", text }.is_missing(), "{text}");
         }
-        for text in ["Nan", "Nil", "Na", "Jane", "0", "N", "True"] {
+        for text in ["Nan", "Nil", "Na", "Jane", "0", "N", "True", "#1", "#1!", "#Hiring!", "Err"] {
             assert!(!Cell { name: "x", text }.is_missing(), "{text}");
         }
     }
 
     #[test]
+    fn a_formula_in_place_of_its_result_is_noticed() {
+        for text in ["=HYPERLINK(\"x\")", "=A1", "=$B$2&\" \"&C2", "=+A1", "'=A1", "=\"Jane\""] {
+            assert!(
+                Cell { name: "x", text }.damage().is_some_and(|damage| damage.contains("formula")),
+                "{text}"
+            );
+        }
+        for text in ["=)", "=> Berlin", "== Acme ==", "=", "a=b", "1+1=2"] {
+            assert_eq!(Cell { name: "x", text }.damage(), None, "{text}");
+        }
+    }
+
+    #[test]
     fn damaged_characters_are_noticed_and_names_are_not() {
-        for text in ["{{first_name}}", "Jane}}", "MÃ¼ller", "JosÃ©", "Itâ€™s", "M\u{fffd}ller"] {
+        for text in ["{{first_name}}", "Jane}}", "MÃ¼ller", "JosÃ©", "Itâ€™s", "M\u{fffd}ller", "=A1"]
+        {
             assert!(Cell { name: "x", text }.damage().is_some(), "{text}");
         }
         for text in
