@@ -69,7 +69,7 @@ impl Profiles {
             return Ok(account.user_id.clone());
         }
         let is_named = |(_, profile): &(&String, &Profile)| {
-            profile.public_identifier.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(id))
+            profile.public_identifier.as_deref().is_some_and(|name| name.to_lowercase() == id.to_lowercase())
         };
         if self.by_user.contains_key(id) {
             return Ok(id.to_owned());
@@ -81,7 +81,9 @@ impl Profiles {
             return Err(Problem::resource_not_found("provider", &format!("User {id} does not exist.")));
         }
         let is_odd = id.chars().any(|c| c.is_whitespace() || "/:?,;\"".contains(c));
-        let is_name = id.chars().all(|c| c.is_lowercase() || c.is_ascii_digit() || c == '-');
+        // User ids are ASCII; public names may have emoji and letters of any language.
+        let is_name =
+            !id.is_ascii() || id.chars().all(|c| c.is_lowercase() || c.is_ascii_digit() || c == '-');
         if is_odd || is_name {
             return Err(Problem::invalid_parameters("provider", "Invalid User ID."));
         }

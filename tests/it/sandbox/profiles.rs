@@ -33,6 +33,9 @@ async fn what_names_no_profile_is_refused() {
     let bench = Bench::start().await;
     for (id, status, kind) in [
         ("not-a-name", 400, "provider/invalid_parameters"),
+        ("jane-%F0%9F%9A%80", 400, "provider/invalid_parameters"),
+        ("rene%CC%81", 400, "provider/invalid_parameters"),
+        ("Ren%C3%A9", 400, "provider/invalid_parameters"),
         ("https%3A%2F%2Fwww.linkedin.com%2Fin%2Ffoo", 400, "provider/invalid_parameters"),
         ("a%20b", 400, "provider/invalid_parameters"),
         ("missing-1", 404, "provider/resource_not_found"),
