@@ -72,6 +72,25 @@ pub struct Explanation {
     pub zone: jiff::tz::TimeZone,
 }
 
+impl Explanation {
+    /// Corrects the time of its turn by the earliest one at which the forecast expects the message: the messages that go
+    /// first include some that will be found to wait or to be expired.
+    pub fn with_earliest(mut self, earliest: Option<Timestamp>) -> Self {
+        let Some(earliest) = earliest else { return self };
+        let turns = self.gates.iter_mut().filter(|gate| gate.reason == Reason::Turn);
+        let mut ends: Vec<&mut Option<Until>> = turns.map(|gate| &mut gate.closed).collect();
+        if self.wait_status.reason == Reason::Turn {
+            ends.push(&mut self.wait_status.until);
+        }
+        for end in ends {
+            if let Some(Until::NotBefore(at)) = end {
+                *at = earliest.min(*at);
+            }
+        }
+        self
+    }
+}
+
 impl EngineHandle {
     /// Returns the wait status of each message, in their order.
     pub async fn wait_statuses(&self, messages: &[MessageView]) -> Result<Vec<WaitStatus>, StoreError> {
@@ -320,7 +339,8 @@ fn both(one: Until, other: Until) -> Until {
 fn of_state(message: &MessageView) -> WaitStatus {
     let until = match message.state {
         StateName::Review => Some(Until::Person),
-        StateName::Uncertain => message.reconcile_at.map(Until::At),
+        // Its chat is read then, which may settle it or not.
+        StateName::Uncertain => message.reconcile_at.map(Until::NotBefore),
         StateName::New
         | StateName::Queued
         | StateName::Sending

@@ -65,6 +65,7 @@ pub(super) async fn explain(State(state): App, Id(id): Id) -> Answer<Explanation
     let attempts = state.store.attempts(message.seq).await?;
     let evidence = state.store.evidence(message.seq).await?;
     let expected = state.engine.expected(&message).await?;
+    let explanation = explanation.with_earliest(expected.map(|[earliest, _, _]| earliest));
     Ok(Json(render::explanation(&message, &explanation, (&attempts, &evidence), expected)))
 }
 

@@ -257,6 +257,9 @@ fn until_when(message: &MessageView, explanation: &Explanation) -> String {
     match (until, expires_first(until, expires_at)) {
         (_, Some(at)) => format!(" It expires at {}, before it can go.", full(at)),
         (Some(Until::At(at)), None) if at > explanation.now => format!(" It goes on at {}.", full(at)),
+        (Some(Until::NotBefore(at)), None) if message.state == StateName::Uncertain => {
+            format!(" Its chat is read at {}.", full(at))
+        }
         (Some(Until::NotBefore(at)), None) => format!(" Not before {}.", full(at)),
         (Some(Until::Person), None) => expires_at.map_or_else(String::new, |at| {
             format!(" It expires at {} if it has not gone by then.", full(at))

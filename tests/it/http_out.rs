@@ -262,6 +262,50 @@ async fn paths_and_methods_that_are_none_are_told() {
     assert_eq!((&status["api"]["reachable"], &status["next_step"]), (&json!(true), &Value::Null), "{status}");
 }
 
+/// P6: at the time shown, only the chat is read; a message whose outcome is unknown does not go then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_uncertain_message_says_when_its_chat_is_read() {
+    let env = TestEnv::new().await.hasty().reconciling("1h");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    let daemon = env.serve().await;
+    let id = daemon.enqueue(&body("acc_1", "c1", "first")).await;
+    daemon.becomes(&id, "uncertain").await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+    assert_eq!(
+        (&explained["reason"], &explained["waits_for"]),
+        (&json!("reconciling"), &json!("not_before")),
+        "{explained}"
+    );
+    let sentence = explained["sentence"].as_str().unwrap_or_default();
+    assert!(sentence.contains(" Its chat is read at ") && !sentence.contains("goes on"), "{sentence}");
+    daemon.stop().await;
+}
+
+/// P6: a message that is found to wait when its turn comes delays no other, so "not before" does not count it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_is_not_said_to_be_later_than_it_is_expected() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_ORDER_PER_RECIPIENT", "24h");
+    let env = env.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "10m").set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "10m1s");
+    let daemon = env.serve().await;
+    let first =
+        |user: &str, text: &str| json!({"account_id": "acc_1", "users_ids": user, "text": text}).to_string();
+    let sent = daemon.enqueue(&first("U1", "sent")).await;
+    daemon.becomes(&sent, "sent").await;
+    daemon.enqueue(&first("U2", "next")).await;
+    for text in ["rests", "rests too"] {
+        daemon.enqueue(&first("U1", text)).await;
+    }
+    let last = daemon.enqueue(&first("U3", "last")).await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{last}/explain")).await;
+    assert_eq!((&explained["reason"], &explained["waits_for"]), (&json!("turn"), &json!("not_before")));
+    let at = |time: &Value| time.as_str().expect("a time").parse::<jiff::Timestamp>().expect("a time");
+    assert!(at(&explained["until"]) <= at(&explained["expected_range"][0]), "{explained}");
+    let gates = explained["gates"].as_array().expect("gates");
+    let turn = gates.iter().find(|gate| gate["gate"] == "turn").expect("the gate");
+    assert_eq!(turn["until"], explained["until"]);
+    daemon.stop().await;
+}
+
 /// P6: an account on which only a person can release something does not say "now".
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_waits_for_a_person_says_so() {
