@@ -164,6 +164,8 @@ pub(super) struct Preflight {
     pub(super) unanswered: Option<(MessageId, Duration)>,
     /// Other chats of the person that need not be read until this time on the monotonic clock.
     pub(super) others: Vec<(ChatId, Duration)>,
+    /// The message whose person's chats were looked up, what was found, and until when it is valid on the monotonic clock.
+    pub(super) chats: Option<(MessageId, Vec<ChatId>, Duration)>,
     /// The inbox that was checked, until this time on the monotonic clock.
     pub(super) inbox: Option<(InboxId, Duration)>,
     /// Look-ups that failed in a row.
@@ -195,6 +197,7 @@ impl Deref for KeptPreflight {
             routed: None,
             unanswered: None,
             others: Vec::new(),
+            chats: None,
             inbox: None,
             failed: 0,
         };

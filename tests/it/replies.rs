@@ -244,6 +244,48 @@ async fn a_wish_in_an_older_chat_of_the_account_is_found() {
     daemon.stop().await;
 }
 
+/// Sends the first message of a campaign to U1, who then writes in a chat of their own, which outboxd does not know.
+async fn wrote_in_a_chat_of_their_own(text: &str) -> (TestEnv, Daemon, Value) {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_INBOUND_POLL", "off");
+    let daemon = env.serve().await;
+    let first = enqueue(&daemon, json!({"users_ids": "U1", "text": "first", "campaign": "autumn"})).await;
+    let first = daemon.becomes(&first, "sent").await;
+    let world = env.sandbox.world();
+    world.add_chat_with_user("acc_1", "U1", "their-chat");
+    let answer =
+        ByHand { id: "r1".into(), text: text.into(), sender_id: Some("U1".into()), ..ByHand::default() };
+    world.write_by_hand("acc_1", "their-chat", answer);
+    (env, daemon, first)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_a_chat_that_the_person_began_stops_the_follow_up() {
+    let cases = [("Yes, call me tomorrow", "replied"), ("Please stop writing to me.", "suppressed")];
+    for (text, reason) in cases {
+        let (env, daemon, first) = wrote_in_a_chat_of_their_own(text).await;
+        let follow_up = json!({"chat_id": first["chat_id"], "text": "2", "campaign": "autumn"});
+        let second = enqueue(&daemon, follow_up).await;
+        assert_eq!(daemon.becomes(&second, "cancelled").await["reason"], reason, "{text}");
+        assert_eq!(texts(&env.sandbox.world().deliveries()), ["first"]);
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_chats_with_a_person_cannot_be_looked_up_the_follow_up_waits() {
+    let (env, daemon, first) = wrote_in_a_chat_of_their_own("Yes, call me tomorrow").await;
+    env.sandbox.fault(Fault::internal_error(false).at(Endpoint::GetUserChat).always());
+    let follow_up = json!({"chat_id": first["chat_id"], "text": "2", "campaign": "autumn"});
+    let second = enqueue(&daemon, follow_up).await;
+    let explain = format!("/v1/messages/{second}/explain");
+    let waits = async || daemon.get(&explain).await.1["reason"] == "reply_unknown";
+    assert!(crate::daemon::eventually(waits).await, "{}", daemon.get(&explain).await.1);
+    let said = daemon.get(&explain).await.1["sentence"].as_str().unwrap_or_default().to_owned();
+    assert!(said.contains("the chats with this person could not be looked up"), "{said}");
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["first"]);
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_chat_of_another_account_cannot_be_read_the_message_waits_unless_it_never_can() {
     let (env, daemon, _) = wrote_from_another_account().await;

@@ -64,6 +64,8 @@ pub struct Candidate {
     pub ask: Option<Ask>,
     /// Whether the person may have other chats, whose answers would stop it as well.
     pub has_other_chats: bool,
+    /// The one person whom it is for, if the user id is known.
+    pub person: Option<UserId>,
     /// The person with whom it needs a connection, if none is known.
     pub unconnected: Option<UserId>,
     /// When the profile of such a person was last asked for.
@@ -233,6 +235,12 @@ fn read_ask(row: &SqliteRow) -> Result<Option<Ask>> {
     Ok(Some(Ask { chat_id: ChatId::new(chat_id), since: rows::required_time(row, "ask_since")? }))
 }
 
+fn read_person(row: &SqliteRow) -> Result<Option<UserId>> {
+    let thread: &str = row.try_get("thread")?;
+    let person = thread.strip_prefix("user:").filter(|person| ids::name_of(person).is_none());
+    Ok(person.map(UserId::new))
+}
+
 fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
     let ask = read_ask(row)?;
     Ok(Candidate {
@@ -257,6 +265,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         started_at: rows::time(row, "started_at")?,
         has_other_chats: row.try_get::<i64, _>("chats")? > i64::from(ask.is_some()),
         ask,
+        person: read_person(row)?,
         unconnected: row.try_get::<Option<String>, _>("unconnected")?.map(UserId::new),
         profile_asked_at: rows::time(row, "profile_asked_at")?,
         finish: row.try_get::<i64, _>("finish")?.unsigned_abs(),
