@@ -207,7 +207,7 @@ fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
             let fix = "give the id as Unipile returns it: capital and small letters differ";
             refuse(format!("is {value:?}, a user id in other letters"), fix)
         }
-        None if !value.is_ascii() || value.to_ascii_lowercase().contains("linkedin.com") => {
+        None if is_name_of_a_person(value) || value.to_ascii_lowercase().contains("linkedin.com") => {
             plain(field, value)
                 .and_then(|_| refuse(format!("is {value:?}, which is not a user id"), NO_PROFILE_FIX))
         }
@@ -265,6 +265,11 @@ fn segment_after_in(value: &str) -> Option<&str> {
     let path = path_at_linkedin(value)?.split(['?', '#']).next()?;
     let path = ["mwlite/", "comm/"].iter().find_map(|site| path.strip_prefix(site)).unwrap_or(path);
     path.strip_prefix(NAMED)?.split('/').next().filter(|name| !name.is_empty())
+}
+
+/// Returns whether it can only be a name, such as `Müller`: user ids consist of ASCII.
+fn is_name_of_a_person(value: &str) -> bool {
+    !value.is_ascii() && value.chars().all(|c| c.is_alphabetic() || "-'.".contains(c))
 }
 
 /// Returns whether it looks like `jane-doe` or `rené-doe-123`: small letters and hyphens, LinkedIn's public names.

@@ -269,7 +269,7 @@ fn respond(answer: Answer) -> Response<Full<Bytes>> {
         Answer::Stored => response(StatusCode::OK, Bytes::from_static(b"{}")),
         Answer::Unsigned => refuse(StatusCode::UNAUTHORIZED, UNSIGNED),
         Answer::Encoded => {
-            refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is compressed; send it as it is")
+            refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is compressed; send it uncompressed")
         }
         Answer::WrongSignature => refuse(StatusCode::UNAUTHORIZED, "the signature is wrong"),
         Answer::Stale => {

@@ -168,7 +168,10 @@ async fn a_second_signal_stops_at_once_and_the_next_start_tells() {
     assert_eq!(daemon.ended().await, Some(1), "{}", env.log());
     let daemon = env.serve().await;
     let uncertain = daemon.becomes(&id, "uncertain").await;
-    assert_eq!((&uncertain["reason"], &uncertain["waits_for"]), (&"reconciling".into(), &"time".into()));
+    assert_eq!(
+        (&uncertain["reason"], &uncertain["waits_for"]),
+        (&"reconciling".into(), &"not_before".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
