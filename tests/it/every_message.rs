@@ -43,13 +43,14 @@ fn text() -> impl Strategy<Value = String> {
 
 /// An opaque id: anything that a provider may use.
 fn id() -> impl Strategy<Value = String> {
-    // Placeholders for a missing value, and addresses, are refused (`domain/ids.rs`).
+    // Placeholders for a missing value, addresses, and names such as `René` are refused (`domain/ids.rs`).
     let can_be_one = |id: &String| {
         !["://", "%%"].iter().any(|mark| id.contains(mark))
             && !["na", "n/a", "nan", "nat", "nil", "null", "none", "true", "false"]
                 .contains(&id.to_lowercase().as_str())
             && !id.to_lowercase().contains("acoa")
             && !id.ends_with("...")
+            && (id.is_ascii() || !id.chars().all(|c| c.is_alphabetic() || "-.".contains(c)))
     };
     "[A-Z][A-Za-z0-9:/=%+?#&é._~-]{0,30}".prop_filter("it can be an id", can_be_one)
 }
