@@ -17,7 +17,7 @@ use crate::policy::decide::Verdict;
 use crate::policy::hours::{Hours, account_seed, day_after, day_of, hours_at};
 use crate::policy::quota::{Budget, budgets, profile_budgets, used_up};
 use crate::policy::warm_up::Lowering;
-use crate::store::StoreError;
+use crate::store::{Asker, StoreError};
 
 /// Number of days for which sends are counted to be shown.
 const DAYS: i64 = 7;
@@ -106,7 +106,8 @@ impl EngineHandle {
     /// Returns the kind of the message that a cap holds, or else of the one that waits for the shortest time: another gate
     /// may hold it as well.
     async fn capped_kind(&self, account: &Account) -> Result<Option<Kind>, StoreError> {
-        let Some(selected) = selected(&self.shared, &account.id, self.now(), None).await? else {
+        let Some(selected) = selected(&self.shared, &account.id, self.now(), Asker::People, None).await?
+        else {
             return Ok(None);
         };
         let capped = |verdict: &Verdict| {

@@ -20,7 +20,7 @@ use crate::domain::state::StateName;
 use crate::domain::waiting::Waiting;
 use crate::policy::decide::{DecisionInput, Gate, Live, Until, Verdict, decide, gates};
 use crate::policy::hours::{Hours, account_seed, hours_at};
-use crate::store::{AccountView, MessageView, StoreError};
+use crate::store::{AccountView, Asker, MessageView, StoreError};
 
 /// Why a message or an account waits, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl EngineHandle {
     /// Returns the wait status of the message that goes next on `account`, or of the one that waits for the shortest
     /// time; `None` while no message can become due without an event.
     pub async fn next_wait_status(&self, account: &AccountId) -> Result<Option<WaitStatus>, StoreError> {
-        let Some(selected) = selected(&self.shared, account, self.now(), None).await? else {
+        let Some(selected) = selected(&self.shared, account, self.now(), Asker::People, None).await? else {
             return Ok(None);
         };
         let Some((place, verdict)) = selected.selection.standing() else { return Ok(None) };
@@ -175,7 +175,9 @@ impl EngineHandle {
 
     /// Returns the same for people: a message that expires before it can go counts only if no other one is queued.
     async fn shown_wait_status(&self, account: &AccountView) -> Result<Option<WaitStatus>, StoreError> {
-        let Some(selected) = selected(&self.shared, &account.account.id, self.now(), None).await? else {
+        let Some(selected) =
+            selected(&self.shared, &account.account.id, self.now(), Asker::PeopleOfAccount, None).await?
+        else {
             return Ok(None);
         };
         let selection = &selected.selection;
@@ -224,7 +226,7 @@ impl EngineHandle {
     async fn view(&self, account: &Account, daemon: &Daemon) -> Result<View, StoreError> {
         let now = self.now();
         let policy = self.policy(&account.id);
-        let selected = selected(&self.shared, &account.id, now, None).await?;
+        let selected = selected(&self.shared, &account.id, now, Asker::People, None).await?;
         let account = match &selected {
             Some(selected) => selected.candidates.account.clone(),
             None => self.paced(account),

@@ -87,7 +87,7 @@ impl Selected {
     fn asks_for_ledger(&self, asker: Asker) -> bool {
         let by_cap = |verdict: &Verdict| match verdict {
             Verdict::Wait { reason: Reason::Cap, .. } => true,
-            Verdict::Wait { until, .. } => asker == Asker::People && *until != Until::Person,
+            Verdict::Wait { until, .. } => asker != Asker::Engine && *until != Until::Person,
             Verdict::Send | Verdict::Stop { .. } => false,
         };
         self.selection.verdicts.iter().any(by_cap)
@@ -101,9 +101,9 @@ pub(super) async fn selected(
     shared: &Shared,
     account: &AccountId,
     now: Timestamp,
+    asker: Asker,
     kept: Option<&mut KeptLedger>,
 ) -> Result<Option<Selected>, StoreError> {
-    let asker = if kept.is_some() { Asker::Engine } else { Asker::People };
     let found = shared.store.candidates(asker, account, now).await?;
     let Some(mut candidates) = found else { return Ok(None) };
     let policy = shared.policy(account);

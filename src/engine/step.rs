@@ -24,7 +24,7 @@ use crate::policy::fair_share::Share;
 use crate::policy::pace;
 use crate::policy::settle::after;
 use crate::provider::Composing;
-use crate::store::{Candidate, StoreError};
+use crate::store::{Asker, Candidate, StoreError};
 use crate::traces::Span;
 
 /// The shortest timeout of the request that shows the indicator.
@@ -48,7 +48,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.unresolved.notify_one();
         run.lost_call = false;
     }
-    let Some(selected) = selected(shared, &run.id, now, Some(&mut run.sent)).await? else {
+    let Some(selected) = selected(shared, &run.id, now, Asker::Engine, Some(&mut run.sent)).await? else {
         shared.live.release(&run.id);
         run.note_wait(shared, None, now);
         return Ok(Wake::Idle);

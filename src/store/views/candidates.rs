@@ -96,8 +96,10 @@ pub struct Ask {
 pub enum Asker {
     /// The engine, in a step of an account.
     Engine,
-    /// A person: `explain`, a list, `top`.
+    /// A person who asks about messages: `explain`, a list.
     People,
+    /// A person who asks what an account sends next: `status`, `top`.
+    PeopleOfAccount,
 }
 
 /// The candidates of an account, from which `policy::select` picks.
@@ -195,7 +197,8 @@ impl Store {
         let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&SQL)));
         let (readers, later) = match asker {
             Asker::Engine => (&self.inner.engine_reader, 1),
-            Asker::People => (&self.inner.readers, SHOWN_LATER),
+            Asker::People => (&self.inner.readers, 1),
+            Asker::PeopleOfAccount => (&self.inner.readers, SHOWN_LATER),
         };
         let query = query.bind(account.as_str()).bind(time_text(now)).bind(later);
         let found = query.fetch_all(readers).await?;
