@@ -85,7 +85,7 @@ impl Tally {
         !matches!(self.unresolved.replace(Unresolved::Stale(now)), Some(Unresolved::Stale(_)))
     }
 
-    /// Counts a body with a `Content-Encoding`; returns whether it is the first since the last right webhook.
+    /// Counts a compressed body; returns whether it is the first since the last right webhook.
     pub(super) fn encoded(&mut self, now: Timestamp) -> bool {
         self.refused.body += 1;
         !matches!(self.unresolved.replace(Unresolved::Encoded(now)), Some(Unresolved::Encoded(_)))
