@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use outboxd::store::plans::hot_statements;
+use outboxd::store::plans::{flat_statements, hot_statements};
 use rusqlite::{Connection, StatementStatus};
 
 use crate::queue::{Queue, at};
@@ -127,6 +127,27 @@ async fn no_hot_statement_looks_at_every_row() {
     has("settle_attempt", "SEARCH attempts USING PRIMARY KEY (seq=? AND number=?)");
     has("ledger", "SEARCH attempts USING COVERING INDEX attempts_by_account (account_id=? AND started_at>?)");
     has("settle_account", "SEARCH accounts USING PRIMARY KEY (id=?)");
+}
+
+/// SQLite compiles a statement again if a value bound to it may change its plan, as that of a bare `LIMIT ?1` may. For
+/// the candidates that takes longer than to read them.
+#[tokio::test]
+async fn no_statement_is_compiled_again_for_the_values_that_are_bound() {
+    let queue = filled(100).await;
+    let connection = queue.sql();
+    let compiled = |sql: &str| {
+        let mut statement = connection.prepare(sql).unwrap();
+        for parameter in 1..=statement.parameter_count() {
+            statement.raw_bind_parameter(parameter, 1).unwrap();
+        }
+        // Many of them refuse these values, but only once they are compiled.
+        let _ = statement.raw_query().next().map(|_| ());
+        statement.get_status(StatementStatus::RePrepare)
+    };
+    assert_eq!(compiled("SELECT seq FROM messages LIMIT ?1"), 1, "the count works");
+    for (name, sql) in hot_statements().into_iter().chain(flat_statements()) {
+        assert_eq!(compiled(&sql), 0, "{name}:\n{sql}");
+    }
 }
 
 #[tokio::test]

@@ -249,6 +249,29 @@ fn a_library_stays_behind_its_seam() {
 }
 
 #[test]
+fn no_limit_is_a_bare_parameter() {
+    let mut broken = Vec::new();
+    for source in sources("src/store") {
+        for (number, line) in source.code() {
+            let bare = ["LIMIT ?", "OFFSET ?"].iter().flat_map(|bound| line.match_indices(bound)).any(
+                |(at, bound)| {
+                    let rest =
+                        line[at + bound.len()..].trim_start_matches(|digit: char| digit.is_ascii_digit());
+                    !rest.starts_with(" + 0")
+                },
+            );
+            if bare {
+                broken.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert_none(
+        &broken,
+        "SQLite compiles such a statement for each value; write `?1 + 0` (src/store/sqlite/mod.rs)",
+    );
+}
+
+#[test]
 fn domain_and_policy_are_not_async() {
     let mut broken = Vec::new();
     for source in sources("src").iter().filter(|source| ["domain", "policy"].contains(&source.module())) {

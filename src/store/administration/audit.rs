@@ -58,13 +58,13 @@ const TWICE: &str = "SELECT m.account_id, m.id, t.started_at AS at, \
      UNION ALL SELECT m.account_id, m.id, t.started_at, \
        'was found in its chat after call ' || e.number || ' and called again as number ' || t.number \
      FROM evidence e JOIN attempts t ON t.seq = e.seq AND t.number > e.number JOIN messages m ON m.seq = e.seq \
-     WHERE e.finding = 'found' LIMIT ?1";
+     WHERE e.finding = 'found' LIMIT ?1 + 0";
 
 /// Selects provider ids that two messages claim in one chat.
 const CLAIMED: &str = "SELECT account_id, max(id) AS id, max(sent_at) AS at, \
        'claims the id ' || mid || ', as ' || (count(*) - 1) || ' other message(s) of its chat do' AS what \
      FROM (SELECT m.account_id, m.id, m.sent_at, m.chat_id, j.value AS mid FROM messages m, json_each(m.provider_message_ids) j \
-           WHERE m.provider_message_ids IS NOT NULL) GROUP BY account_id, chat_id, mid HAVING count(*) > 1 LIMIT ?1";
+           WHERE m.provider_message_ids IS NOT NULL) GROUP BY account_id, chat_id, mid HAVING count(*) > 1 LIMIT ?1 + 0";
 
 /// Selects calls that began before the previous call's gap was over. Within a run the monotonic clock decides,
 /// because it cannot be set; between two runs the wall clock decides, unless it was set back.
@@ -74,7 +74,7 @@ const HASTY: &str = "SELECT account_id, id, at, 'began ' || passed || ' ms after
                   ELSE CAST(round((julianday(t.started_at) - julianday(lag(t.started_at) OVER w)) * 86400000) AS INTEGER) END AS passed \
            FROM attempts t JOIN messages m ON m.seq = t.seq \
            WINDOW w AS (PARTITION BY t.account_id ORDER BY t.run, t.monotonic_ms)) \
-     WHERE passed >= 0 AND passed < gap_ms LIMIT ?1";
+     WHERE passed >= 0 AND passed < gap_ms LIMIT ?1 + 0";
 
 /// Selects sent messages whose last call began after an answer that stops them was heard, in the order in which the
 /// queue was written: clocks may be set. Of a person whose chat was not known then, nothing was known.
@@ -99,7 +99,7 @@ const ANSWERED: &str = "WITH heard AS MATERIALIZED ( \
      WHERE pairs.reply < calls.seq AND coalesce(m.stop_on_reply, m.campaign IS NOT NULL) \
        AND pairs.at > min(m.created_at, coalesce((SELECT min(s.sent_at) FROM messages s INDEXED BY messages_by_thread \
          WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'), m.created_at)) \
-     GROUP BY m.seq LIMIT ?1";
+     GROUP BY m.seq LIMIT ?1 + 0";
 
 /// Messages for people and chats that are suppressed by name, and those that are suppressed by a hash; `?2` has them as
 /// `[message, stop, key]`.
@@ -129,7 +129,7 @@ const SUPPRESSED: &str = "calls AS MATERIALIZED (SELECT message_id, max(seq) AS 
          ELSE strftime('%Y-%m-%dT%H:%M:%fZ', s.at, '+1 seconds') < calls.at END \
        AND (s.scope <> 'person' OR m.users_ids IS NOT NULL OR EXISTS (SELECT 1 FROM conversations c \
          WHERE c.account_id = m.account_id AND c.chat_id = m.chat_id AND c.at <= calls.at)) \
-     GROUP BY m.seq LIMIT ?1";
+     GROUP BY m.seq LIMIT ?1 + 0";
 
 /// Selects messages whose last call began after their person was erased; `?2` has them as `[message, at]`.
 const ERASED: &str = "WITH calls AS MATERIALIZED (SELECT message_id, max(seq) AS seq FROM events WHERE kind = 'message.sending' \
@@ -137,13 +137,13 @@ const ERASED: &str = "WITH calls AS MATERIALIZED (SELECT message_id, max(seq) AS
      SELECT m.account_id, m.id, m.sent_at AS at, 'was sent after its person was erased, ' || (j.value ->> 1) AS what \
      FROM json_each(?2) j CROSS JOIN messages m ON m.seq = j.value ->> 0 CROSS JOIN calls ON calls.message_id = m.id \
      WHERE calls.seq > (SELECT max(e.seq) FROM events e WHERE e.kind = 'person.erased' AND e.at = j.value ->> 1) \
-     GROUP BY m.seq LIMIT ?1";
+     GROUP BY m.seq LIMIT ?1 + 0";
 
 /// Selects steps of which a person was sent two.
 const STEP_TWICE: &str = "SELECT max(account_id) AS account_id, max(id) AS id, max(sent_at) AS at, \
        'is one of ' || count(*) || ' messages sent as step ' || step || ' of ' || campaign || ' for ' || step_key AS what \
      FROM messages INDEXED BY messages_steps WHERE step_key IS NOT NULL AND state <> 'rejected' AND state = 'sent' \
-     GROUP BY campaign, step_key, step HAVING count(*) > 1 LIMIT ?1";
+     GROUP BY campaign, step_key, step HAVING count(*) > 1 LIMIT ?1 + 0";
 
 /// Selects sent steps that were called before the step before was sent.
 const STEP_EARLY: &str = "WITH told AS MATERIALIZED (SELECT message_id, \
@@ -156,7 +156,7 @@ const STEP_EARLY: &str = "WITH told AS MATERIALIZED (SELECT message_id, \
        ON p.campaign = m.campaign AND p.step_key = m.step_key AND p.step = m.step - 1 AND p.state <> 'rejected' \
      LEFT JOIN told c ON c.message_id = m.id LEFT JOIN told s ON s.message_id = p.id \
      WHERE m.step_key IS NOT NULL AND m.state <> 'rejected' AND m.state = 'sent' AND p.step_key IS NOT NULL \
-       AND (p.state <> 'sent' OR c.called < s.sent) GROUP BY m.seq LIMIT ?1";
+       AND (p.state <> 'sent' OR c.called < s.sent) GROUP BY m.seq LIMIT ?1 + 0";
 
 /// What one call broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,7 +253,7 @@ impl Store {
              FROM attempts t INDEXED BY attempts_by_account JOIN messages m ON m.seq = t.seq \
              WHERE t.account_id = ?1 AND t.started_at >= ?2 \
                AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled')) \
-             ORDER BY t.started_at, t.kind, t.outcome, t.seq, t.number LIMIT ?3 OFFSET ?4";
+             ORDER BY t.started_at, t.kind, t.outcome, t.seq, t.number LIMIT ?3 + 0 OFFSET ?4 + 0";
         // Several may have begun in the same millisecond; those already known are skipped.
         let from = before.last().map(|last| last.at);
         let known = before.iter().rev().take_while(|send| Some(send.at) == from).count();

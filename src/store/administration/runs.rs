@@ -223,7 +223,7 @@ async fn release_stale(
         "UPDATE messages SET revision = messages.revision + 1, state = 'queued', reason = {}, updated_at = ?1 \
          WHERE seq IN (SELECT seq FROM messages INDEXED BY messages_unsettled \
            WHERE state IN ('sending', 'uncertain', 'review') AND state = 'review' AND reason = 'stale' \
-           AND updated_at > ?1 AND due_at >= ?2 LIMIT ?3) RETURNING account_id",
+           AND updated_at > ?1 AND due_at >= ?2 LIMIT ?3 + 0) RETURNING account_id",
         reason_in_queue("?1")
     );
     // Built from constants; values are bound.

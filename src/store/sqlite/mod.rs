@@ -4,6 +4,9 @@
 //! SQLite ignores a pragma that it does not know or cannot grant, so each one is read back, and a mismatch refuses to
 //! start. Write-ahead logging lets readers and the INSERTs of other programs run concurrently; `synchronous = FULL`
 //! makes an acknowledgement mean "on disk".
+//!
+//! A bound LIMIT is written `LIMIT ?1 + 0`. SQLite plans with the value of a bare parameter there, and so compiles the
+//! whole statement again each time one is bound; a test refuses that.
 
 pub(super) mod error;
 pub(super) mod failpoints;

@@ -89,7 +89,7 @@ impl Store {
     /// Returns the newest dead letters of a receiver.
     pub(crate) async fn dead_letters(&self, name: &str) -> Result<Vec<DeadLetter>> {
         const SQL: &str =
-            "SELECT seq, at, problem FROM dead_letters WHERE hook = ?1 ORDER BY seq DESC LIMIT ?2";
+            "SELECT seq, at, problem FROM dead_letters WHERE hook = ?1 ORDER BY seq DESC LIMIT ?2 + 0";
         let found = sqlx::query(SQL).bind(name).bind(DEAD_SHOWN).fetch_all(&self.inner.readers).await?;
         let read = |row: &SqliteRow| {
             let at = rows::required_time(row, "at")?;

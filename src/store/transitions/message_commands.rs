@@ -32,7 +32,7 @@ pub(crate) struct InsertedCommand {
 
 pub(in crate::store) const WAITING: &str = "SELECT c.id, c.message_id, c.command, c.text, c.allow_placeholders, c.priority, c.not_before, \
        c.expires_at, c.campaign, c.account_id, c.note \
-     FROM message_commands c INDEXED BY message_commands_waiting WHERE c.done_at IS NULL AND c.id > ?1 ORDER BY c.id LIMIT ?2";
+     FROM message_commands c INDEXED BY message_commands_waiting WHERE c.done_at IS NULL AND c.id > ?1 ORDER BY c.id LIMIT ?2 + 0";
 
 impl Store {
     /// Carries out a command and writes its answer. Returns `None` if it has to wait until its message is admitted, or

@@ -202,9 +202,9 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<AccountId>> {
         const SQL: [&str; 2] = [
-            "SELECT id FROM accounts WHERE id > ?1 ORDER BY id LIMIT ?2",
+            "SELECT id FROM accounts WHERE id > ?1 ORDER BY id LIMIT ?2 + 0",
             "SELECT a.id FROM accounts a WHERE a.id > ?1 AND EXISTS (SELECT 1 FROM counts c WHERE c.account_id = a.id \
-               AND c.state = 'queued' AND c.n > 0) ORDER BY a.id LIMIT ?2",
+               AND c.state = 'queued' AND c.n > 0) ORDER BY a.id LIMIT ?2 + 0",
         ];
         let query = sqlx::query_scalar(SQL[usize::from(queued)]).bind(after.map_or("", AccountId::as_str));
         let ids: Vec<String> = query.bind(limit).fetch_all(&self.inner.readers).await?;

@@ -165,9 +165,9 @@ pub(in crate::store) fn candidates_sql() -> String {
              (SELECT f.seq {LANE} AND f.finish = 0 ORDER BY f.due_at, f.seq LIMIT 1), \
              (SELECT f.seq {LANE} AND f.finish > 0 ORDER BY f.finish, f.due_at, f.seq LIMIT 1)) FROM classes \
            UNION ALL SELECT * FROM (SELECT f.seq FROM lanes f WHERE f.account_id = ?1 AND f.due_at > ?2 \
-             ORDER BY f.due_at, f.seq LIMIT ?3) \
+             ORDER BY f.due_at, f.seq LIMIT ?3 + 0) \
            UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at <= ?2 ORDER BY r.retry_at LIMIT {DUE_RETRIES}) \
-           UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT ?3) \
+           UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT ?3 + 0) \
            UNION ALL SELECT * FROM (SELECT w.seq FROM messages w INDEXED BY messages_to_schedule WHERE w.account_id = ?1 \
              AND w.state = 'queued' AND w.step_sent_at IS NOT NULL AND w.wait_until IS NULL LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \

@@ -35,7 +35,7 @@ pub(crate) struct EventRange {
 /// The events after `?1`, at most `?2`; the text of their messages if `?3`.
 pub(super) const AFTER: &str = "SELECT e.seq, e.at, e.kind, e.account_id, e.message_id, e.reason, e.detail, \
        m.campaign, m.step, m.chat_id, CASE WHEN ?3 THEN m.text END AS text, CASE WHEN ?3 THEN m.meta END AS meta \
-     FROM events e LEFT JOIN messages m ON m.id = e.message_id WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2";
+     FROM events e LEFT JOIN messages m ON m.id = e.message_id WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2 + 0";
 
 impl Store {
     /// Returns at most [`EVENT_PAGE`] events after the number `after`, oldest first; with the texts of their messages

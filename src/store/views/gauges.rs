@@ -47,9 +47,10 @@ pub(in crate::store) const GAUGES: &str = "SELECT \
 const REASONS: &str = "SELECT reason, n FROM waiting_reasons WHERE n > 0 AND ?1 > 0";
 
 const DOWN: &str = "SELECT down_cause, count(*) FROM (SELECT down_cause FROM accounts INDEXED BY accounts_down \
-     WHERE down_cause IS NOT NULL LIMIT ?1) GROUP BY down_cause";
+     WHERE down_cause IS NOT NULL LIMIT ?1 + 0) GROUP BY down_cause";
 
-const HOLDS: &str = "SELECT credit, count(*) FROM (SELECT credit FROM inmail_holds LIMIT ?1) GROUP BY credit";
+const HOLDS: &str =
+    "SELECT credit, count(*) FROM (SELECT credit FROM inmail_holds LIMIT ?1 + 0) GROUP BY credit";
 
 impl Store {
     /// Returns what the metrics show of the queue at `now`.

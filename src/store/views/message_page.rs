@@ -99,7 +99,7 @@ impl Store {
     /// Returns whether few messages arrived in this time.
     async fn is_short(&self, since: Option<Timestamp>, until: Option<Timestamp>) -> Result<bool> {
         const SQL: &str = "SELECT count(*) FROM (SELECT 1 FROM messages INDEXED BY messages_by_time \
-             WHERE created_at >= ?1 AND created_at < ?2 LIMIT ?3)";
+             WHERE created_at >= ?1 AND created_at < ?2 LIMIT ?3 + 0)";
         let query = sqlx::query_scalar(SQL).bind(since.map_or_else(String::new, time_text));
         // Sorts after every time.
         let query = query.bind(until.map_or_else(|| "~".to_owned(), time_text)).bind(FEW + 1);

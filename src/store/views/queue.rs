@@ -64,7 +64,7 @@ pub(in crate::store) fn queued_sql() -> String {
        CASE WHEN m.users_ids IS NOT NULL THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
          WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
      FROM messages m INDEXED BY messages_by_account WHERE m.account_id = ?1 AND m.state || '' = 'queued' AND m.seq > ?2 \
-     ORDER BY m.seq LIMIT ?3",
+     ORDER BY m.seq LIMIT ?3 + 0",
         stop = rows::longest_stop("?4")
     )
 }

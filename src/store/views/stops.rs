@@ -60,7 +60,7 @@ impl Store {
              UNION SELECT i.sender_id FROM inbound_messages i WHERE i.chat_id = ?1 AND i.sender_id IS NOT NULL AND i.kind <> 'owner'";
         const SQL: &str = "SELECT s.id, s.scope, j.value ->> 2 AS key, s.account_id, s.reason, s.until, s.has_length, s.actor, s.note, s.at \
              FROM json_each(?1) AS j CROSS JOIN stops s ON s.scope = j.value ->> 0 AND s.key = j.value ->> 1 \
-             WHERE (?2 = '' OR s.account_id IN ('', ?2)) AND (s.until IS NULL OR s.until > ?3) GROUP BY s.id ORDER BY s.id LIMIT ?4";
+             WHERE (?2 = '' OR s.account_id IN ('', ?2)) AND (s.until IS NULL OR s.until > ?3) GROUP BY s.id ORDER BY s.id LIMIT ?4 + 0";
         let mut reader = self.inner.readers.acquire().await?;
         let related = match key.scope {
             StopScope::Person => Some((StopScope::Chat, CHATS)),
