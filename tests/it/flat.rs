@@ -18,7 +18,7 @@ use crate::queue::{Queue, account, at};
 /// a few of each rare state are among the oldest.
 fn fill(connection: &Connection, rows: u32, accounts: u32) {
     let sql = format!(
-        "DROP TRIGGER messages_inserted; \
+        "DROP TRIGGER messages_inserted; DROP TRIGGER messages_stored; \
          WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {accounts}) \
          INSERT INTO accounts (id, created_at) SELECT printf('acc_%06d', i), '2026-11-22T09:00:00.000Z' FROM n; \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \

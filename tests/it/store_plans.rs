@@ -194,7 +194,7 @@ async fn waiting(rows: u32, campaigns: u32) -> Queue {
     // Only waiting messages: none is settled, none is retried.
     let sql = format!(
         "INSERT INTO accounts (id, created_at) VALUES ('acc_0', '2026-11-22T09:00:00.000Z'); \
-         DROP TRIGGER messages_inserted; \
+         DROP TRIGGER messages_inserted; DROP TRIGGER messages_stored; \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
          INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, lane, run) \
          SELECT 'acc_0', 'c', 'x', 'queued', 'turn', \

@@ -42,7 +42,7 @@ const CHECKPOINT_PAGES: &str = "900";
 pub(super) const LOG_LIMIT_BYTES: u64 = 64 << 20;
 
 /// The files of `migrations/`; a released one is never edited.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "queue", include_str!("../../../migrations/0001_queue.sql")),
     (2, "inbound text", include_str!("../../../migrations/0002_inbound_text.sql")),
     (3, "thread indexes", include_str!("../../../migrations/0003_thread_indexes.sql")),
@@ -51,6 +51,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "person chats", include_str!("../../../migrations/0006_person_chats.sql")),
     (7, "stop writers", include_str!("../../../migrations/0007_stop_writers.sql")),
     (8, "attempts kept", include_str!("../../../migrations/0008_attempts_kept.sql")),
+    (9, "cheaper triggers", include_str!("../../../migrations/0009_cheaper_triggers.sql")),
 ];
 
 /// Migrates the schema to this version. sqlx's macro for it would build SQLite and sqlx a second time, for the compiler.
