@@ -129,8 +129,7 @@ async fn no_hot_statement_looks_at_every_row() {
     has("settle_account", "SEARCH accounts USING PRIMARY KEY (id=?)");
 }
 
-/// SQLite compiles a statement again if a value bound to it may change its plan, as that of a bare `LIMIT ?1` may. For
-/// the candidates that takes longer than to read them.
+/// SQLite compiles a statement again if a value bound to it may change its plan, as that of a bare `LIMIT ?1` may.
 #[tokio::test]
 async fn no_statement_is_compiled_again_for_the_values_that_are_bound() {
     let queue = filled(100).await;

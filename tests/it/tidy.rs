@@ -267,7 +267,7 @@ fn no_limit_is_a_bare_parameter() {
     }
     assert_none(
         &broken,
-        "SQLite compiles such a statement for each value; write `?1 + 0` (src/store/sqlite/mod.rs)",
+        "SQLite compiles such a statement anew for each value; write `?1 + 0` (src/store/sqlite/mod.rs)",
     );
 }
 
