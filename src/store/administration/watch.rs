@@ -6,19 +6,19 @@
 //! repeats a few times at once, then backs off. Where the kernel cannot watch (some network and container file
 //! systems), and every few seconds in case an event was missed, it falls back to polling.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
-use inotify::{EventStream, Inotify, WatchMask};
+use futures_util::FutureExt;
 use sqlx::SqliteConnection;
 
+use super::log_watch::LogWatch;
 use crate::clock::Clock;
 use crate::domain::message::Seq;
 use crate::domain::stop::StopKey;
 use crate::store::sqlite::rows::Result;
-use crate::store::transitions::admission::{self, Inserted};
+use crate::store::transitions::inserted::{self, Inserted};
 use crate::store::transitions::message_commands::{self, InsertedCommand};
 use crate::store::transitions::stop_rows;
 use crate::store::{Store, sqlite};
@@ -49,8 +49,7 @@ const COMMAND_LOOKS: u32 = 5;
 
 /// When to query for what no program waits for within microseconds: a few times after each write of the log.
 struct Looks {
-    wal: PathBuf,
-    events: Option<EventStream<Vec<u8>>>,
+    log: LogWatch,
     /// Queries that are still due after the last write, and the delay before the next one.
     left: u32,
     pause: Duration,
@@ -58,24 +57,24 @@ struct Looks {
 
 impl Looks {
     fn new(database: &Path) -> Self {
-        let wal = sqlite::wal_path(database);
-        let events = watch_file(&wal);
-        Self { wal, events, left: 0, pause: COMMANDS_AFTER }
+        Self { log: LogWatch::new(database), left: 0, pause: COMMANDS_AFTER }
     }
 
     /// Waits until a query is due. Cancel-safe.
     async fn due(&mut self, clock: &Arc<dyn Clock>) {
-        let Some(events) = &mut self.events else { return clock.sleep(POLL).await };
+        if !self.log.is_possible() {
+            return clock.sleep(POLL).await;
+        }
         if self.left == 0 {
-            let gone = tokio::select! {
-                event = events.next() => is_gone(event),
-                () = clock.sleep(SAFETY) => false,
-            };
-            while let Some(_one_look_is_for_all) = events.next().now_or_never().flatten() {}
-            if gone {
-                self.events = watch_file(&self.wal);
+            tokio::select! {
+                () = self.log.written() => {}
+                () = clock.sleep(SAFETY) => {}
             }
             (self.left, self.pause) = (COMMAND_LOOKS, COMMANDS_AFTER);
+        }
+        if self.left == 1 {
+            // Until now, no write was of interest. The query after this pause sees what is written before.
+            self.log.arm();
         }
         clock.sleep(self.pause).await;
         (self.left, self.pause) = (self.left - 1, self.pause * 2);
@@ -133,8 +132,7 @@ impl EndedStops {
 pub struct ExternalInserts {
     store: Store,
     connection: SqliteConnection,
-    wal: PathBuf,
-    events: Option<EventStream<Vec<u8>>>,
+    log: LogWatch,
     /// Whether to query without waiting for an event, because there may be rows already.
     look_first: bool,
     /// The last row that was returned: rows up to it are being admitted.
@@ -150,17 +148,15 @@ impl Store {
     /// Begins to watch. Existing rows count as new.
     pub async fn watch(&self) -> Result<ExternalInserts> {
         let connection = sqlite::open_reader(&self.inner.path).await?;
-        let wal = sqlite::wal_path(&self.inner.path);
-        let events = watch_file(&wal);
-        if events.is_none() {
-            tracing::warn!(file = %wal.display(), "the kernel cannot watch this file; looking 4 times a second instead");
+        let log = LogWatch::new(&self.inner.path);
+        if !log.is_possible() {
+            tracing::warn!(file = %log.path().display(), "the kernel cannot watch this file; looking 4 times a second instead");
         }
         let store = self.clone();
         Ok(ExternalInserts {
             store,
             connection,
-            wal,
-            events,
+            log,
             look_first: true,
             after: Seq(0),
             more_wait: false,
@@ -185,12 +181,6 @@ impl Store {
     }
 }
 
-fn watch_file(wal: &PathBuf) -> Option<EventStream<Vec<u8>>> {
-    let inotify = Inotify::init().ok()?;
-    inotify.watches().add(wal, WatchMask::MODIFY | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF).ok()?;
-    inotify.into_event_stream(vec![0; 1024]).ok()
-}
-
 /// Why the watcher queries again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
@@ -210,7 +200,7 @@ impl ExternalInserts {
         loop {
             self.pulse.round();
             if std::mem::replace(&mut self.look_first, true) {
-                let rows = admission::inserted(&mut self.connection, self.after, limit).await?;
+                let rows = inserted::inserted(&mut self.connection, self.after, limit).await?;
                 if let Some(last) = rows.last() {
                     self.after = last.seq;
                     // Admitting these rows writes the log, which triggers the query for the rest.
@@ -258,13 +248,13 @@ impl ExternalInserts {
             Pace::After(pause) => (pause, Pace::After(pause * 2)),
             Pace::Quiet => (SAFETY, Pace::Quiet),
         };
-        let Some(events) = &mut self.events else {
+        if !self.log.is_possible() {
             clock.sleep(POLL).await;
             return Pace::Quiet;
-        };
-        let gone = tokio::select! {
+        }
+        tokio::select! {
             biased;
-            event = events.next() => is_gone(event),
+            () = self.log.written() => self.log.arm(),
             // A liveness check: query, and wait again.
             () = self.pulse.asked() => return pace,
             () = clock.sleep(wait) => {
@@ -273,9 +263,6 @@ impl ExternalInserts {
                 }
                 return then;
             }
-        };
-        if gone {
-            self.events = watch_file(&self.wal);
         }
         let activity = self.store.inner.writer.activity();
         if !is_ours(activity, self.seen_activity) {
@@ -301,14 +288,10 @@ impl ExternalInserts {
         }
     }
 
-    /// Skips the events received up to now; the caller queries next.
+    /// Skips the write reported up to now; the caller queries next.
     fn pass_over(&mut self) {
-        while let Some(events) = &mut self.events
-            && let Some(event) = events.next().now_or_never()
-        {
-            if is_gone(event) {
-                self.events = watch_file(&self.wal);
-            }
+        if self.log.written().now_or_never().is_some() {
+            self.log.arm();
         }
         self.seen_activity = end_of(self.store.inner.writer.activity());
     }
@@ -328,14 +311,6 @@ fn end_of(activity: u64) -> u64 {
 /// Returns whether our writer may have made the write that the kernel reports: it writes now, or has since `seen`.
 fn is_ours(activity: u64, seen: u64) -> bool {
     !is_at_rest(activity) || activity != seen
-}
-
-/// Returns whether the watched file is no longer the log, or cannot be watched.
-fn is_gone(event: Option<std::io::Result<inotify::Event<std::ffi::OsString>>>) -> bool {
-    match event {
-        Some(Ok(event)) => !event.mask.contains(inotify::EventMask::MODIFY),
-        Some(Err(_)) | None => true,
-    }
 }
 
 #[cfg(test)]
