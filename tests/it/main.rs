@@ -84,6 +84,7 @@ mod sql_door;
 mod steps;
 mod stops;
 mod storage;
+mod store_calls;
 mod store_commands;
 mod store_contract;
 mod store_plans;

@@ -1,8 +1,8 @@
 //! The statements that must stay fast however long the queue is, for the test of their query plans.
 
 use crate::store::transitions::{
-    account_limits, admission, attempts, chat_reads, defer, insert, message_commands, repeats, resolving,
-    suppressed, withdraw,
+    account_limits, admission, attempts, chat_reads, defer, insert, inserted, message_commands, repeats,
+    resolving, suppressed, withdraw,
 };
 use crate::store::views::{accounts, candidates, gauges, ledger, message_page, queue, totals};
 use crate::store::{AccountFilter, MessageFilter, Store, StoreError};
@@ -24,7 +24,7 @@ pub fn hot_statements() -> Vec<(&'static str, String)> {
         ("settle_account", attempts::SETTLE_ACCOUNT),
         ("insert_one", insert::INSERT_ONE),
         ("insert_many", insert::INSERT_MANY),
-        ("inserted", admission::INSERTED),
+        ("inserted", inserted::INSERTED),
         ("admit", admission::ADMIT),
         ("defer_names", resolving::DEFER_NAMES),
         ("defer_needs", resolving::DEFER_NEEDS),
@@ -39,7 +39,16 @@ pub fn hot_statements() -> Vec<(&'static str, String)> {
         ("other_chat", chat_reads::OTHER_CHAT),
     ];
     let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
-    std::iter::once(("candidates", candidates::candidates_sql())).chain(fixed).collect()
+    let [insert, insert_of_person] = &*insert::INSERT_CLEAR;
+    let [admit, admit_of_person] = &*admission::ADMIT_CLEAR;
+    let built = [
+        ("candidates", candidates::candidates_sql()),
+        ("insert_clear", insert.to_string()),
+        ("insert_clear_of_person", insert_of_person.to_string()),
+        ("admit_clear", admit.to_string()),
+        ("admit_clear_of_person", admit_of_person.to_string()),
+    ];
+    built.into_iter().chain(fixed).collect()
 }
 
 /// Returns the statement that finds the rows of a page of messages, and the values to bind from `?2` on.

@@ -4,12 +4,11 @@
 //! nor all sending was stopped in the meantime (P2, P5). The same transaction advances the account's pace (P3).
 //! Settling checks the attempt's number, so a late answer changes nothing.
 
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::account_limits::{BEGIN_TURN, FORGET_TURNS, IntentLimits, history_json, limits_json};
 use super::defer::event;
@@ -100,6 +99,13 @@ pub struct Settlement {
     pub key_refused: Option<Down>,
 }
 
+impl Settlement {
+    /// Returns whether it may concern more than its message and needs an event of its own.
+    pub(super) fn is_about_the_account(&self) -> bool {
+        self.hold.is_some() || self.account_down.is_some() || self.key_refused.is_some()
+    }
+}
+
 impl Store {
     /// Makes the intent to call durable, unless something stops it.
     ///
@@ -157,37 +163,7 @@ pub(in crate::store) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_
            FROM jsonb_each(?1)) AS j \
      WHERE accounts.id = j.id";
 
-/// Condition for intents granted in this transaction: the message is `sending`, and its attempt is not yet written.
-const GRANTED: &str = "EXISTS (SELECT 1 FROM messages m WHERE m.seq = j.value ->> 0 AND m.state = 'sending' \
-       AND m.attempts = j.value ->> 1) \
-     AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.seq = j.value ->> 0 AND t.number = j.value ->> 1)";
-
-/// All intents as one call to SQLite's thread, which costs more than the statements themselves: their whole
-/// transaction. The statements after the first look for what the first one granted.
-static BEGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
-    let attempt =
-        BEGIN_ATTEMPT.replace("FROM jsonb_each(?1)", &format!("FROM jsonb_each(?1) AS j WHERE {GRANTED}"));
-    let account =
-        BEGIN_ACCOUNT.replace("FROM jsonb_each(?1))", &format!("FROM jsonb_each(?1) AS j WHERE {GRANTED})"));
-    let turn =
-        BEGIN_TURN.replace("FROM jsonb_each(?1))", &format!("FROM jsonb_each(?1) AS j WHERE {GRANTED})"));
-    format!("BEGIN IMMEDIATE; {BEGIN_MESSAGE}; {account}; {turn}; {FORGET_TURNS}; {attempt}; COMMIT").into()
-});
-
-/// Writes intents in a transaction of their own. The caller rolls back on failure.
-pub(in crate::store) async fn begin_alone(
-    connection: &mut SqliteConnection,
-    run: i64,
-    intents: &[Intent],
-) -> Result<Vec<Begun>> {
-    let asked = intents_json(intents.iter());
-    // Built from the constants above; it contains nothing from a producer.
-    let query = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&BEGIN))).bind(&asked).bind(run);
-    let granted: Vec<i64> = query.fetch_all(connection).await?;
-    Ok(intents.iter().map(|intent| verdict(intent, &granted)).collect())
-}
-
-fn verdict(intent: &Intent, granted: &[i64]) -> Begun {
+pub(super) fn verdict(intent: &Intent, granted: &[i64]) -> Begun {
     if granted.contains(&intent.seq.0) { Begun::Granted } else { Begun::Withdrawn }
 }
 
@@ -220,7 +196,7 @@ pub(in crate::store) async fn begin(
     Ok(intents.iter().map(|intent| verdict(intent, &granted)).collect())
 }
 
-fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
+pub(super) fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
     let rows = intents.map(|intent| {
         json!([
             intent.seq.0,
@@ -329,7 +305,7 @@ async fn account_events(connection: &mut SqliteConnection, settlement: &Settleme
     Ok(())
 }
 
-fn settlements_json(settlements: &[&Settlement]) -> String {
+pub(super) fn settlements_json(settlements: &[&Settlement]) -> String {
     Value::Array(settlements.iter().map(|settlement| settlement_json(settlement)).collect()).to_string()
 }
 

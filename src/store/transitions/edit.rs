@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::admission::read_draft;
 use super::change::{Changed, Context, Refusal};
 use super::enqueue::MAKE_ACCOUNTS;
+use super::inserted::read_draft;
 use super::repeats::{self, Sought};
 use super::steps;
 use super::suppressed::{self, Recipients};

@@ -8,6 +8,7 @@ use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
 use super::batch::{EnqueueBatch, EnqueueMode, Enqueued};
+use super::clear::Check;
 use super::insert::{self, InsertedRow};
 use super::repeats::{self, Repeat, Repeated, Sought};
 use super::steps::{self, Known, StepsSoFar};
@@ -118,7 +119,12 @@ pub(in crate::store) async fn enqueue(
     known: &mut KnownAccounts,
     batches: &[&EnqueueBatch],
 ) -> Result<Vec<Vec<Enqueued>>> {
-    let [first, ..] = batches else { return Ok(Vec::new()) };
+    let [first, rest @ ..] = batches else { return Ok(Vec::new()) };
+    if rest.is_empty()
+        && let Some(stored) = store_clear(connection, run, known, first).await?
+    {
+        return Ok(vec![vec![stored]]);
+    }
     if first.is_atomic() {
         let refused = conflicts_of(connection, first).await?;
         if refused.iter().any(|verdict| matches!(verdict, Some(Enqueued::Conflict(_)))) {
@@ -160,6 +166,22 @@ pub(in crate::store) async fn enqueue(
         verdicts.push(of_batch);
     }
     Ok(verdicts)
+}
+
+/// Stores a batch of one message if nothing keeps it out: with one statement.
+async fn store_clear(
+    connection: &mut SqliteConnection,
+    run: i64,
+    known: &KnownAccounts,
+    batch: &EnqueueBatch,
+) -> Result<Option<Enqueued>> {
+    let [(id, message)] = batch.rows.as_slice() else { return Ok(None) };
+    if !is_one_statement(batch, known) {
+        return Ok(None);
+    }
+    let Some(check) = Check::of(message, batch.repeats()) else { return Ok(None) };
+    let row = InsertedRow::of(*id, message, None, batch.now());
+    Ok(insert::insert_clear(connection, run, row, check).await?.then_some(Enqueued::Accepted(*id)))
 }
 
 /// Returns the result that each row would have, as far as stored messages decide it.

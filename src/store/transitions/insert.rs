@@ -3,10 +3,15 @@
 //! Many rows are one statement that reads one JSON document: the cost is the call to SQLite's thread, not the row. A
 //! single row is bound value by value, because for one row, writing and reading the document costs more.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::SqliteConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Sqlite, SqliteConnection};
 
+use super::clear::{self, Check, StatementsByScope};
 use crate::domain::message::{Inbox, MessageId, NewMessage, Target, UserId};
 use crate::domain::need::Need;
 use crate::domain::reason::Reason;
@@ -44,6 +49,14 @@ pub(in crate::store) const INSERT_ONE: &str = insert_into!(
        coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = ?2 AND c.chat_id = ?3), ?14), ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
        ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?15, 'queued', ?33)"
 );
+
+/// Writes one message, unless something keeps it out.
+pub(in crate::store) static INSERT_CLEAR: StatementsByScope = LazyLock::new(|| {
+    clear::by_scope("?34", "?35", |clear| {
+        let sql = INSERT_ONE.replace("VALUES (", "SELECT ");
+        sql.replace("?33) ON CONFLICT", &format!("?33 WHERE {clear} ON CONFLICT"))
+    })
+});
 
 /// A message as its row: texts, numbers and nulls, by column.
 pub(super) struct InsertedRow([Value; 32]);
@@ -107,6 +120,30 @@ impl InsertedRow {
     }
 }
 
+type Insert<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+impl InsertedRow {
+    /// Binds the values of the row from `?1` on.
+    fn bind(self, query: Insert<'_>) -> Insert<'_> {
+        self.0.into_iter().fold(query, |query, value| match value {
+            Value::String(text) => query.bind(text),
+            number_or_null => query.bind(number_or_null.as_i64()),
+        })
+    }
+}
+
+/// Writes one message unless something keeps it out; returns whether it did.
+pub(super) async fn insert_clear(
+    connection: &mut SqliteConnection,
+    run: i64,
+    row: InsertedRow,
+    check: Check,
+) -> Result<bool> {
+    let query = row.bind(sqlx::query(check.of_scope(&INSERT_CLEAR))).bind(run);
+    let query = query.bind(check.recipients).bind(check.sought);
+    Ok(query.execute(connection).await?.rows_affected() > 0)
+}
+
 /// Writes `rows`, except those whose `dedupe_key` is taken. Returns how many were written.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
@@ -114,10 +151,7 @@ pub(super) async fn insert(
     rows: Vec<InsertedRow>,
 ) -> Result<u64> {
     let query = match <[InsertedRow; 1]>::try_from(rows) {
-        Ok([only]) => only.0.into_iter().fold(sqlx::query(INSERT_ONE), |query, value| match value {
-            Value::String(text) => query.bind(text),
-            number_or_null => query.bind(number_or_null.as_i64()),
-        }),
+        Ok([only]) => only.bind(sqlx::query(INSERT_ONE)),
         Err(none) if none.is_empty() => return Ok(0),
         Err(many) => {
             let document: Value = many.into_iter().map(|row| Value::Array(row.0.into())).collect();

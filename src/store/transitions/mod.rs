@@ -2,8 +2,9 @@
 //! such a change needs to know.
 //!
 //! - A message arrives: `enqueue.rs` (`batch.rs`, `insert.rs`, `blobs.rs`, `rehearsal.rs`, `existing.rs`), `admission.rs`
-//!   (`external_insert.rs`). What may keep it out: `repeats.rs`, `suppressed.rs`, `hashed.rs`, `erased.rs`, `steps.rs`.
-//! - It is sent: `attempts.rs` (`account_limits.rs`), `defer.rs`, `rests.rs`, `resolving.rs` (`names.rs`);
+//!   (`inserted.rs`, `external_insert.rs`). What may keep it out: `clear.rs`, `repeats.rs`, `suppressed.rs`, `hashed.rs`,
+//!   `erased.rs`, `steps.rs`.
+//! - It is sent: `attempts.rs` (`calls.rs`, `account_limits.rs`), `defer.rs`, `rests.rs`, `resolving.rs` (`names.rs`);
 //!   `reconcile.rs` and `review.rs` settle what is unclear.
 //! - A person or a program changes it: `commands.rs` and `message_commands.rs` (`change.rs`, `edit.rs`, `hold.rs`,
 //!   `retry.rs`, `withdraw.rs`, `waits.rs`), `pause.rs`, `stops.rs` (`stop_rows.rs`), `rules.rs`, `erase.rs`.
@@ -17,8 +18,10 @@ pub(super) mod attempts;
 pub(super) mod author;
 pub(super) mod batch;
 pub(super) mod blobs;
+pub(super) mod calls;
 pub(super) mod change;
 pub(super) mod chat_reads;
+pub(super) mod clear;
 pub(super) mod commands;
 pub(super) mod defer;
 pub(super) mod edit;
@@ -32,6 +35,7 @@ pub(super) mod heard;
 pub(super) mod hold;
 pub(super) mod hooks;
 pub(super) mod insert;
+pub(super) mod inserted;
 pub(super) mod message_commands;
 pub(super) mod names;
 pub(super) mod pause;

@@ -63,6 +63,16 @@ impl Sought {
         Self { account_id, scope, thread, text: compared(text), dedupe_key: None, but: Vec::new() }
     }
 
+    fn row(&self) -> Value {
+        let Self { account_id, thread, text, dedupe_key, but, scope: _ } = self;
+        json!([account_id.as_str(), thread, text, dedupe_key, text_hash(text), but])
+    }
+
+    /// Returns the document of a list that holds only this search.
+    pub(super) fn alone(&self) -> String {
+        json!([self.row()]).to_string()
+    }
+
     /// Returns the account to whose messages it is compared; empty for those of all accounts.
     fn among(&self) -> &str {
         match self.scope {
@@ -167,7 +177,7 @@ pub(super) async fn find(
     let mut places: [Vec<usize>; 2] = Default::default();
     for (place, sought) in rows.iter().enumerate() {
         let Some(sought) = sought else { continue };
-        let Sought { account_id, scope, thread, text, dedupe_key, but } = sought;
+        let Sought { scope, thread, text, dedupe_key, .. } = sought;
         match seen.get(&(sought.among(), thread.as_str(), text.as_str())) {
             Some((_, key)) if key.is_some() && *key == dedupe_key => {}
             Some((first, _)) => {
@@ -179,8 +189,7 @@ pub(super) async fn find(
             }
         }
         let of = usize::from(*scope == RepeatScope::Person);
-        let hash = text_hash(text);
-        documents[of].push(json!([account_id.as_str(), thread, text, dedupe_key, hash, but]));
+        documents[of].push(sought.row());
         places[of].push(place);
     }
     for ((sql, document), places) in [REPEATS, REPEATS_OF_PERSON].into_iter().zip(documents).zip(places) {

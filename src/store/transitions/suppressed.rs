@@ -55,11 +55,23 @@ impl Recipients {
     }
 }
 
+/// Whether anything is suppressed by its name.
+macro_rules! any_plain {
+    () => {
+        "EXISTS (SELECT 1 FROM stops INDEXED BY stops_suppressed WHERE reason = 'suppressed')"
+    };
+}
+
+pub(super) const ANY_PLAIN: &str = any_plain!();
+
 /// Whether anything is suppressed at all, the salt if any person was erased or hashed, and whether a suppression is
 /// hashed; nearly always there is none of these.
-const ANY: &str = "SELECT EXISTS (SELECT 1 FROM stops INDEXED BY stops_suppressed WHERE reason = 'suppressed'), \
-       (SELECT erase_salt FROM daemon WHERE id = 1), \
-       EXISTS (SELECT 1 FROM stops INDEXED BY stops_hashed WHERE substr(key, 1, 7) = 'sha256:')";
+const ANY: &str = concat!(
+    "SELECT ",
+    any_plain!(),
+    ", (SELECT erase_salt FROM daemon WHERE id = 1), \
+       EXISTS (SELECT 1 FROM stops INDEXED BY stops_hashed WHERE substr(key, 1, 7) = 'sha256:')"
+);
 
 /// A message into a chat is for the person on its other side as well, if that is known.
 pub(in crate::store) const SUPPRESSED: &str = "SELECT j.key FROM jsonb_each(?1) AS j WHERE EXISTS ( \

@@ -13,6 +13,7 @@ use crate::store::sqlite::rows::Result;
 use crate::store::transitions::admission::{self, Admission};
 use crate::store::transitions::attempts::{self, Begun, Intent, Settlement};
 use crate::store::transitions::batch::{EnqueueBatch, Enqueued};
+use crate::store::transitions::calls;
 use crate::store::transitions::enqueue::{self, KnownAccounts};
 use crate::store::transitions::webhooks::{self, ReceivedWebhook};
 
@@ -54,9 +55,9 @@ impl Answers {
         self.enqueues.iter().flatten().any(|stored| matches!(stored, Enqueued::Accepted(_)))
     }
 
-    /// Returns the answers of a group that has only intents.
-    pub(super) fn of_begins(begins: Vec<Begun>) -> Self {
-        Self { begins, ..Self::default() }
+    /// Returns the answers of a group that has only settlements and intents.
+    pub(super) fn of_calls((settlements, begins): (Vec<bool>, Vec<Begun>)) -> Self {
+        Self { settlements, begins, ..Self::default() }
     }
 }
 
@@ -109,9 +110,14 @@ impl Group {
         self.enqueues.len() == 1 && self.rows() == 1
     }
 
-    /// Returns whether the group has only intents.
-    pub(super) fn only_begins(&self) -> bool {
-        self.len() == self.begins.len()
+    /// Returns whether the group has only intents and settlements that are written with one call.
+    pub(super) fn is_one_call(&self) -> bool {
+        self.len() == self.begins.len() + self.settlements.len()
+            && calls::is_one_call(self.settlements.iter().map(|ticket| &ticket.ask))
+    }
+
+    pub(super) fn settlements(&self) -> Vec<&Settlement> {
+        self.settlements.iter().map(|ticket| &ticket.ask).collect()
     }
 
     /// Returns the intents as of `now`. An intent carries the time of its request; if it then waited for the lock,
@@ -176,8 +182,7 @@ pub(super) async fn statements(
     clock: SystemClock,
     group: &Group,
 ) -> Result<Answers> {
-    let settlements: Vec<&Settlement> = group.settlements.iter().map(|ticket| &ticket.ask).collect();
-    let settlements = attempts::settle(connection, &settlements).await?;
+    let settlements = attempts::settle(connection, &group.settlements()).await?;
     let enqueues: Vec<&EnqueueBatch> = group.enqueues.iter().map(|ticket| &ticket.ask).collect();
     let enqueues = enqueue::enqueue(connection, run, known, &enqueues).await?;
     let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();

@@ -28,8 +28,9 @@ use super::sqlite::failpoints::{Failpoint, Failpoints};
 use super::sqlite::restore_guard::RestoreGuard;
 use super::sqlite::rows::Result;
 use super::transitions::admission::Admission;
-use super::transitions::attempts::{self, Begun, Intent, Settlement};
+use super::transitions::attempts::{Begun, Intent, Settlement};
 use super::transitions::batch::{EnqueueBatch, Enqueued};
+use super::transitions::calls;
 use super::transitions::enqueue::KnownAccounts;
 use super::transitions::webhooks::ReceivedWebhook;
 use super::{StoreError, sqlite};
@@ -373,14 +374,15 @@ impl Work {
         if group.is_one_statement(known) {
             return Some(statements(connection, run, known, clock, group).await);
         }
-        if !group.only_begins() {
+        if !group.is_one_call() {
             return None;
         }
-        let begun = attempts::begin_alone(connection, run, &group.dated_begins(clock.monotonic())).await;
-        if begun.is_err() {
+        let begins = group.dated_begins(clock.monotonic());
+        let written = calls::write(connection, run, &group.settlements(), &begins).await;
+        if written.is_err() {
             let _already_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
         }
-        Some(begun.map(Answers::of_begins))
+        Some(written.map(Answers::of_calls))
     }
 
     /// Records calls in the restore guard before the callers are answered: no call may be made that the guard does
