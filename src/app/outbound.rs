@@ -21,7 +21,7 @@ pub(super) fn configured(settings: &Settings) -> Vec<ConfiguredHook> {
             HookTarget::Webhook { url, .. } => ("webhook", host(url)),
             HookTarget::Command { run, .. } => ("command", run.first().cloned().unwrap_or_default()),
         };
-        ConfiguredHook { name: hook.name.clone(), kind, target }
+        ConfiguredHook { name: hook.name.clone(), kind, target, events: hook.events.clone() }
     };
     settings.hooks.iter().map(shown).collect()
 }

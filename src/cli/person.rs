@@ -6,7 +6,7 @@ use super::change::confirmed;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::times::{self, Times};
-use super::{Json, read, render};
+use super::{Json, read, render, stop};
 use crate::types::person::{EraseRequest, Erased, InboundMessage, Person as Shown, PersonOnAccount};
 use crate::types::stop::Stop;
 
@@ -62,9 +62,10 @@ pub(super) async fn erase(client: &Client, erase: Erase) -> Result<Exit, Failure
 
 fn erased(erased: &Erased, user: &str) -> String {
     let Erased { messages, accounts, inbound, stops, .. } = erased;
+    let unresolved = erased.unresolved.as_deref().map(stop::unresolved).unwrap_or_default();
     if messages + accounts + inbound + stops == 0 && erased.unsettled.is_empty() {
         return format!(
-            "nothing is known of {}, so there was nothing to remove; check the id if there should be something.\nNothing is ever sent to them.\n",
+            "nothing is known of {}, so there was nothing to remove; check the id if there should be something.\nNothing is ever sent to them.\n{unresolved}",
             render::line(user)
         );
     }
@@ -72,6 +73,7 @@ fn erased(erased: &Erased, user: &str) -> String {
         "erased: {} messages ({} of them were queued and are cancelled), {} files,\nwhat {} accounts knew, {} records of replies, {} stops; nothing is ever sent to them again\n",
         erased.messages, erased.cancelled, erased.files, erased.accounts, erased.inbound, erased.stops
     );
+    said += &unresolved;
     if !erased.unsettled.is_empty() {
         said += "not settled, so nothing of these was removed:\n";
         for id in &erased.unsettled {

@@ -40,12 +40,12 @@ pub(super) struct List {
     /// Only messages that waited or stopped for this reason at their last change: refused, replied, …
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// Only messages that arrived at this time or later: RFC 3339, or "2026-11-22 09:00" in the account's or this
-    /// machine's zone
-    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    /// Only messages that arrived at this time or later: RFC 3339, "2026-11-22 09:00", 09:00 or "yesterday 09:00" in the
+    /// account's or this machine's zone, or a length of time until now: 2h
+    #[arg(long, value_name = "TIME", value_parser = times::parse_past)]
     since: Option<Typed>,
     /// Only messages that arrived before this time
-    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = times::parse_past)]
     until: Option<Typed>,
     /// Maximum number of messages
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
@@ -98,7 +98,7 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
     let mut range = [None, None];
     for (at, typed) in range.iter_mut().zip([&list.since, &list.until]) {
         if let Some(typed) = typed {
-            *at = Some(times::wire(typed.resolve(client, account).await?));
+            *at = Some(times::wire(typed.resolve_past(client, account).await?));
         }
     }
     let mut left = if list.all { u64::MAX } else { list.limit };

@@ -152,8 +152,15 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
         for id in &stopped.in_flight {
             text.push_str(&format!("too late for {}: its call is in flight\n", render::line(id)));
         }
-        text
+        text + &stopped.unresolved.as_deref().map(unresolved).unwrap_or_default()
     })
+}
+
+/// Returns the warning that a stop by a public name does not yet hold messages to the user id behind it.
+pub(super) fn unresolved(name: &str) -> String {
+    render::text(&format!(
+        "the user id behind {name} is not known yet: a message to that id, ACoA…, is not stopped until it is"
+    ))
 }
 
 /// Returns what to say of the account of a stop that does not exist; `None` if it exists.

@@ -154,7 +154,8 @@ async fn add_keys(client: &Client, add: Add) -> Result<Exit, Failure> {
                     render::line(key),
                     stopped.map_or(0, |stopped| stopped.messages)
                 );
-                render::print(&text)?;
+                let unresolved = stopped.and_then(|stopped| stopped.unresolved.as_deref());
+                render::print(&(text + &unresolved.map(stop::unresolved).unwrap_or_default()))?;
             }
         }
     }
@@ -222,7 +223,7 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
         Failure::usage(format!("{}: {problem}", render::line(&import.file.display().to_string())))
     })?;
     let mut keys: Vec<(u64, String)> = Vec::new();
-    let (mut accepted, mut refused, mut cancelled) = (0, 0, 0);
+    let (mut accepted, mut refused, mut cancelled, mut unresolved) = (0, 0, 0, 0_usize);
     for Listed { line, person } in listed {
         match person {
             Ok(person) => keys.push((line, person)),
@@ -241,6 +242,8 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
         (accepted, refused) = (accepted + verdicts.accepted, refused + verdicts.refused);
         for verdict in &verdicts.results {
             cancelled += verdict.stopped.as_ref().map_or(0, |stopped| stopped.messages);
+            unresolved +=
+                usize::from(verdict.stopped.as_ref().is_some_and(|stopped| stopped.unresolved.is_some()));
             if let (Some(refusal), Some((line, _))) = (&verdict.error, part.get(verdict.index)) {
                 render::note(&format!("error: line {line}: {}", problem(refusal)));
             }
@@ -252,5 +255,10 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
     render::print(&format!(
         "people suppressed: {accepted}; queued messages cancelled: {cancelled}; rows refused: {refused}\n"
     ))?;
+    if unresolved > 0 {
+        render::print(&format!(
+            "public names whose user id is not known yet: {unresolved}; a message to such an id, ACoA…, is not stopped until it is\n"
+        ))?;
+    }
     Ok(if refused == 0 { Exit::Done } else { Exit::Refused })
 }

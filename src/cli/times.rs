@@ -21,6 +21,8 @@ pub(super) use crate::types::times::{Times, distance, full_in, length};
 const FORMS: &str =
     "write 2026-11-22T09:00:00Z, or \"2026-11-22 09:00\", 09:00 or \"tomorrow 09:00\" in the account's zone";
 
+const PAST_FORMS: &str = "write 2026-11-22T09:00:00Z, or \"2026-11-22 09:00\", 09:00 or \"yesterday 09:00\" in the account's zone, or a length: 2h";
+
 /// A time on the command line, before its zone is known.
 #[derive(Debug, Clone)]
 pub(super) enum Typed {
@@ -28,6 +30,15 @@ pub(super) enum Typed {
     At(Timestamp),
     /// A local time, as typed.
     Local(String),
+    /// A length of time, counted back from now.
+    Ago(Span),
+}
+
+/// Which occurrence of a time of day is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Next,
+    Last,
 }
 
 /// Parses a time on the command line as far as possible without a zone.
@@ -44,6 +55,13 @@ pub(super) fn parse_time(text: &str) -> Result<Typed, String> {
         Some(_) => Ok(Typed::Local(text.to_owned())),
         None => Err(format!("this is not a time; {FORMS}")),
     }
+}
+
+/// Parses a time in the past, or a length of time that is counted back from now.
+pub(super) fn parse_past(text: &str) -> Result<Typed, String> {
+    let ago =
+        |_why| parse_length(text).map(Typed::Ago).map_err(|_| format!("this is not a time; {PAST_FORMS}"));
+    parse_time(text).or_else(ago)
 }
 
 /// Parses the time at which something ends. A length of time has an option of its own, `--for`.
@@ -65,19 +83,41 @@ pub(super) fn parse_length(text: &str) -> Result<Span, String> {
 }
 
 impl Typed {
-    /// Returns the instant, in the zone of `account` or of this machine; the daemon provides an account's zone.
+    /// Returns the instant, in the zone of `account` or of this machine; the daemon provides an account's zone. A time of
+    /// day is the next one.
     pub(super) async fn resolve(&self, client: &Client, account: Option<&str>) -> Result<Timestamp, Failure> {
+        self.resolve_as(Turn::Next, client, account).await
+    }
+
+    /// The same for what was: a time of day is the last one.
+    pub(super) async fn resolve_past(
+        &self,
+        client: &Client,
+        account: Option<&str>,
+    ) -> Result<Timestamp, Failure> {
+        self.resolve_as(Turn::Last, client, account).await
+    }
+
+    async fn resolve_as(
+        &self,
+        turn: Turn,
+        client: &Client,
+        account: Option<&str>,
+    ) -> Result<Timestamp, Failure> {
         let zone = match self {
             Self::At(at) => return Ok(*at),
-            Self::Local(_) => zone_of(client, account).await?,
+            Self::Local(_) | Self::Ago(_) => zone_of(client, account).await?,
         };
-        self.meant(&now().to_zoned(zone)).map_err(Failure::usage)
+        self.meant(turn, &now().to_zoned(zone)).map_err(Failure::usage)
     }
 
     /// Returns the instant at `now`, in the zone of `now`.
-    fn meant(&self, now: &Zoned) -> Result<Timestamp, String> {
+    fn meant(&self, turn: Turn, now: &Zoned) -> Result<Timestamp, String> {
         match self {
             Self::At(at) => Ok(*at),
+            Self::Ago(span) => {
+                now.checked_sub(*span).map(|at| at.timestamp()).map_err(|_| "this is too long ago".to_owned())
+            }
             Self::Local(text) => match local(text, now) {
                 Some(Meant::Day(date)) => {
                     let begins = date.to_zoned(now.time_zone().clone());
@@ -86,13 +126,15 @@ impl Typed {
                         .map_err(|_| format!("{text:?} is not a day that there is"))
                 }
                 Some(Meant::Time(at)) => once(at, now.time_zone()),
-                Some(Meant::Next(time)) => {
+                Some(Meant::OfDay(time)) => {
                     let today = once(now.date().to_datetime(time), now.time_zone())?;
-                    if today > now.timestamp() {
-                        return Ok(today);
-                    }
-                    let tomorrow = now.date().tomorrow().map_err(|_| "there is no tomorrow".to_owned())?;
-                    once(tomorrow.to_datetime(time), now.time_zone())
+                    let other = match turn {
+                        Turn::Next if today <= now.timestamp() => now.date().tomorrow(),
+                        Turn::Last if today > now.timestamp() => now.date().yesterday(),
+                        Turn::Next | Turn::Last => return Ok(today),
+                    };
+                    let other = other.map_err(|_| format!("{text:?} is not a day that there is"))?;
+                    once(other.to_datetime(time), now.time_zone())
                 }
                 None => Err(format!("this is not a time; {FORMS}")),
             },
@@ -129,8 +171,8 @@ enum Meant {
     Day(Date),
     /// A time on a certain day.
     Time(DateTime),
-    /// The next occurrence of a time of day.
-    Next(Time),
+    /// The next or last occurrence of a time of day.
+    OfDay(Time),
 }
 
 /// Parses `text`, relative to the day of `now`.
@@ -138,6 +180,9 @@ fn local(text: &str, now: &Zoned) -> Option<Meant> {
     let on = |date: Date, text: &str| Some(Meant::Time(date.to_datetime(text.trim().parse::<Time>().ok()?)));
     if let Some(rest) = text.strip_prefix("tomorrow ") {
         return on(now.date().tomorrow().ok()?, rest);
+    }
+    if let Some(rest) = text.strip_prefix("yesterday ") {
+        return on(now.date().yesterday().ok()?, rest);
     }
     if let Some(rest) = text.strip_prefix("today ") {
         return on(now.date(), rest);
@@ -150,7 +195,7 @@ fn local(text: &str, now: &Zoned) -> Option<Meant> {
     if let Ok(at) = text.parse::<DateTime>() {
         return Some(Meant::Time(at));
     }
-    text.parse::<Time>().ok().map(Meant::Next)
+    text.parse::<Time>().ok().map(Meant::OfDay)
 }
 
 /// Returns the zone of `account`, as the daemon knows it; without an account, this machine's zone.
@@ -226,7 +271,24 @@ mod tests {
     }
 
     fn meant(typed: &str, now: &Zoned) -> Result<String, String> {
-        parse_time(typed)?.meant(now).map(wire)
+        parse_time(typed)?.meant(Turn::Next, now).map(wire)
+    }
+
+    #[test]
+    fn a_time_in_the_past_is_the_last_one() {
+        let now = berlin("2026-11-22T08:30:00Z");
+        for (typed, at) in [
+            ("09:00", "2026-11-22T08:00:00.000Z"),
+            ("09:30", "2026-11-22T08:30:00.000Z"),
+            ("10:00", "2026-11-21T09:00:00.000Z"),
+            ("yesterday 09:00", "2026-11-21T08:00:00.000Z"),
+            ("2h", "2026-11-22T06:30:00.000Z"),
+            ("2026-11-20", "2026-11-19T23:00:00.000Z"),
+        ] {
+            let meant = parse_past(typed).and_then(|parsed| parsed.meant(Turn::Last, &now)).map(wire);
+            assert_eq!(meant.as_deref(), Ok(at), "{typed:?}");
+        }
+        assert!(parse_past("noon").is_err_and(|why| why.contains("yesterday 09:00")));
     }
 
     #[test]

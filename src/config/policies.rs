@@ -14,7 +14,7 @@ use super::layers::{Layers, Leaf};
 use super::problem::Problem;
 use super::read::Reader;
 use super::{limits, presets};
-use crate::domain::ids::MAX_ID_BYTES;
+use crate::domain::ids;
 use crate::domain::message::{AccountId, InboxId};
 use crate::domain::policy::{
     Absent, Gap, InMail, Policies, Policy, ReconcilePolicy, ReplyPolicy, Retry, Route, Typing,
@@ -246,9 +246,14 @@ fn inmail(reader: &mut Reader<'_>, account: Option<&str>) -> InMail {
 fn inbox_id(reader: &mut Reader<'_>, account: Option<&str>) -> Option<InboxId> {
     let leaf = reader.of(account, "inbox_id");
     let id = reader.text(leaf)?;
-    if id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
+    let problem = match ids::inbox("inbox_id", id) {
+        _ if id.is_empty() => None,
+        Err(refusal) => Some(refusal.problem),
+        Ok(trimmed) => (trimmed != id).then(|| "has white space around it".to_owned()),
+    };
+    if let Some(problem) = problem {
         let fix = "give the id of an inbox, such as \"CLASSIC_PRIMARY\", or \"\" for none";
-        reader.add(leaf, "is too long or holds a control character", fix);
+        reader.add(leaf, &problem, fix);
     }
     Some(id).filter(|id| !id.is_empty()).map(InboxId::new)
 }

@@ -3,9 +3,9 @@
 //! Spreadsheets and templates leave words such as `NULL` or `{{id}}` in place of a missing value, and people paste
 //! the address of a profile. Used unchanged, each of these is a wasted call, or a message to the wrong person.
 
-use unicode_normalization::UnicodeNormalization;
-
 use super::field_error::{FieldError, FieldErrorCode};
+use super::public_names::{NAMED, is_name_of_a_person, is_public_name, path_at_linkedin, segment_after_in};
+pub use super::public_names::{name_in_address, name_of, named, possible_name, public_name};
 
 /// Longest accepted id, label or key, in bytes. Unipile publishes no limit; the longest id seen is under 200.
 pub const MAX_ID_BYTES: usize = 512;
@@ -22,7 +22,7 @@ pub(super) enum IdOf {
 }
 
 /// Words that spreadsheets and programs write for a missing value, in lower case.
-const MISSING: [&str; 24] = [
+const MISSING: [&str; 28] = [
     "null",
     "undefined",
     "none",
@@ -47,10 +47,11 @@ const MISSING: [&str; 24] = [
     "\u{2013}",
     "\u{2014}",
     "?",
+    "tbd",
+    "tba",
+    "unknown",
+    "private",
 ];
-
-/// Marks a public name in place of a user id: `in/jane-doe`. The provider's own ids have no slash.
-const NAMED: &str = "in/";
 
 const NO_PROFILE_FIX: &str = "give the user id, such as ACoA…, which Unipile's Get a User Profile tells for it, or the address of the profile, linkedin.com/in/…";
 
@@ -143,6 +144,11 @@ pub(crate) fn account(field: &str, value: &str) -> Result<String, FieldError> {
     Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
 }
 
+/// Validates the id of an inbox.
+pub(crate) fn inbox(field: &str, value: &str) -> Result<String, FieldError> {
+    id(field, value, IdOf::Other)
+}
+
 /// Trims and validates the id of a recipient. `resolves`: a public name is accepted, but not for a member of a group.
 pub(super) fn recipient(
     field: &str,
@@ -203,6 +209,12 @@ fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
                 "give the id as text: format the column as text, or read it without turning it into numbers";
             refuse(format!("is {value:?}, a number that a spreadsheet or a program has rewritten"), fix)
         }
+        None if value == "ACoA" => {
+            refuse(format!("is {value:?}, the beginning of a user id"), NO_PROFILE_FIX)
+        }
+        None if is_other_address(value) => {
+            refuse(format!("is {value:?}, an e-mail address, a phone number or a handle"), NO_PROFILE_FIX)
+        }
         None if !value.starts_with("ACoA") && value.to_ascii_lowercase().starts_with("acoa") => {
             let fix = "give the id as Unipile returns it: capital and small letters differ";
             refuse(format!("is {value:?}, a user id in other letters"), fix)
@@ -222,64 +234,20 @@ pub fn shown_user(value: &str) -> String {
     id.unwrap_or_else(|| value.trim().to_owned())
 }
 
+/// Returns whether it is an e-mail address, a phone number or a handle (`@jane`). Ids of WhatsApp are a number before the
+/// sign: `4917012345678@s.whatsapp.net`.
+fn is_other_address(value: &str) -> bool {
+    let is_phone = value.strip_prefix('+').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let is_mail = value.split_once('@').is_some_and(|(name, _)| {
+        !name.chars().all(|c| c.is_ascii_digit() || "-:".contains(c)) || name.is_empty()
+    });
+    is_phone || is_mail
+}
+
 /// Returns whether it is a number with a fraction or an exponent, such as `123456.0` or `1.23457E+11`.
 fn is_number_of_spreadsheet(value: &str) -> bool {
     let is_written_so = value.contains('.') || value.contains("e+") || value.contains("E+");
     is_written_so && value.starts_with(|c: char| c.is_ascii_digit()) && value.parse::<f64>().is_ok()
-}
-
-/// Returns the public name in an id of the form `in/NAME`.
-pub fn name_of(person: &str) -> Option<&str> {
-    person.strip_prefix(NAMED)
-}
-
-/// Returns `in/NAME`, which replaces the user id until it is known.
-pub fn named(name: &str) -> String {
-    format!("{NAMED}{name}")
-}
-
-/// Normalises a public name for comparison: decodes percent-encoding, lower case, composed letters (macOS writes them
-/// decomposed).
-pub fn public_name(name: &str) -> String {
-    percent_encoding::percent_decode_str(name.trim()).decode_utf8_lossy().to_lowercase().nfc().collect()
-}
-
-/// Returns the public name in the address of a profile.
-pub fn name_in_address(address: &str) -> Option<String> {
-    segment_after_in(address.trim()).map(public_name).filter(|name| !name.is_empty())
-}
-
-/// Returns the path of an address of LinkedIn, with or without a scheme.
-fn path_at_linkedin(value: &str) -> Option<&str> {
-    let (host, path) = value
-        .split_once("://")
-        .map_or_else(|| value.strip_prefix("//").unwrap_or(value), |(_, rest)| rest)
-        .split_once('/')?;
-    let host = host.to_ascii_lowercase();
-    (host == "linkedin.com" || host.ends_with(".linkedin.com")).then_some(path)
-}
-
-/// Returns what follows `in/` in the address of a LinkedIn profile, without query and fragment. Addresses of the mobile
-/// site and those in e-mails have a word before it.
-fn segment_after_in(value: &str) -> Option<&str> {
-    let path = path_at_linkedin(value)?.split(['?', '#']).next()?;
-    let path = ["mwlite/", "comm/"].iter().find_map(|site| path.strip_prefix(site)).unwrap_or(path);
-    path.strip_prefix(NAMED)?.split('/').next().filter(|name| !name.is_empty())
-}
-
-/// Returns whether it can only be a name, such as `Müller`: user ids consist of ASCII.
-fn is_name_of_a_person(value: &str) -> bool {
-    !value.is_ascii() && value.chars().all(|c| c.is_alphabetic() || "-'.".contains(c))
-}
-
-/// Returns whether it looks like `jane-doe` or `rené-doe-123`: small letters and hyphens, LinkedIn's public names.
-fn is_public_name(value: &str) -> bool {
-    let parts: Vec<&str> = value.split('-').collect();
-    let is_small_letter = |c: char| c.is_ascii_lowercase() || (!c.is_ascii() && !c.is_uppercase());
-    let is_small =
-        |part: &str| !part.is_empty() && part.chars().all(|c| is_small_letter(c) || c.is_ascii_digit());
-    let is_word = |part: &&&str| part.len() > 1 && part.chars().all(is_small_letter);
-    parts.iter().all(|part| is_small(part)) && parts.iter().filter(is_word).count() > 1
 }
 
 /// Refuses characters that separate ids from each other, and those that only templates and patterns have.

@@ -40,6 +40,9 @@ fn what_stands_for_a_missing_value_is_refused() {
         "(blank)",
         "true",
         "\u{2014}",
+        "tbd",
+        "Unknown",
+        "private",
     ] {
         let refused = recipient("users_ids", given, false, false).unwrap_err().to_string();
         assert!(refused.contains("missing value"), "{given}: {refused}");
@@ -72,7 +75,13 @@ fn what_a_table_or_a_terminal_made_of_an_id_is_refused_with_the_way_out() {
         ("ACoAB...", "whole id"),
         ("=A1", "a formula"),
         ("M\u{fc}ller", "not a user id"),
-        ("Ren\u{e9}-Dupont", "not a user id"),
+        ("Ren\u{e9}-Dupont", "public name of a profile"),
+        ("Jane-Doe", "public name of a profile"),
+        ("ACoA", "beginning of a user id"),
+        ("jane@example.com", "an e-mail address"),
+        ("mailto:jane@example.com", "an e-mail address"),
+        ("@janedoe", "a handle"),
+        ("+491701234567", "a phone number"),
         ("https:/www.linkedin.com/in/foo", "not a user id"),
         ("=HYPERLINK(\"https://www.linkedin.com/in/jane-doe\")", "a formula"),
         ("acoaabc", "capital and small letters"),
@@ -178,5 +187,23 @@ fn the_forms_of_one_public_name_are_one_person() {
         ("https://www.linkedin.com/comm/in/foo/", "in/foo"),
     ] {
         assert_eq!(person_key("key", given).unwrap(), key, "{given}");
+    }
+}
+
+#[test]
+fn a_word_that_may_be_a_public_name_is_told_from_ids() {
+    for (word, name) in [
+        ("janedoe", Some("janedoe")),
+        ("JaneDoe", Some("janedoe")),
+        ("kim-7c2", Some("kim-7c2")),
+        ("M\u{fc}ller-1", Some("m\u{fc}ller-1")),
+        ("ACoAAB-xyz", None),
+        ("ACwAAB", None),
+        ("U1", None),
+        ("123456", None),
+        ("usr_7", None),
+        ("33612345678@s.whatsapp.net", None),
+    ] {
+        assert_eq!(possible_name(word).as_deref(), name, "{word}");
     }
 }

@@ -53,6 +53,7 @@ pub mod parse_error;
 pub mod person;
 pub mod placeholders;
 pub mod policy;
+mod public_names;
 pub mod reason;
 pub mod reply_patterns;
 pub mod rule_text;

@@ -64,7 +64,7 @@ pub struct Explanation {
     pub wait_status: WaitStatus,
     /// Each gate in order, for a queued message; empty otherwise.
     pub gates: Vec<Gate>,
-    /// How many messages of the account go first.
+    /// How many messages of its lane go first; at least 1 if another message of the account does.
     pub queue_position: u64,
     /// The message whose outcome it waits for, if chat order blocks it.
     pub blocked_by: Option<MessageId>,

@@ -21,6 +21,7 @@ use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::decide::{Until, Verdict, gates};
 use crate::policy::fair_share::Share;
+use crate::policy::hours::{Hours, account_seed, hours_at};
 use crate::policy::pace;
 use crate::policy::settle::after;
 use crate::provider::Composing;
@@ -58,7 +59,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.api.stays(&run.id);
         return Ok(Wake::Now);
     }
-    if selected.candidates.has_more_retries {
+    if selected.candidates.returns_retries {
         shared.store.return_retries(run.id.clone(), now).await?;
         shared.api.stays(&run.id);
         return Ok(Wake::Now);
@@ -148,7 +149,8 @@ async fn act(
             return Ok(wake);
         }
         let types = shared.live.claim_of(&run.id).is_some_and(|claim| claim.message_id == candidate.id);
-        if !types && wants_typing(&candidate, policy) {
+        let wants = wants_typing(&candidate, policy);
+        if !types && wants && goes_after_typing(run, &candidate, policy, now, free_at) {
             return typing(shared, run, &candidate, policy, now, free_at).await;
         }
     }
@@ -190,6 +192,21 @@ async fn act(
 /// Returns whether to show the typing indicator. It needs a chat, and before a first message there is none.
 fn wants_typing(candidate: &Candidate, policy: &Policy) -> bool {
     typing_chat(candidate).is_some() && candidate.typing.unwrap_or(policy.typing.enabled)
+}
+
+/// Returns whether the message can still go when its indicator ends: hours may end before, and it may expire.
+fn goes_after_typing(
+    run: &mut AccountRun,
+    candidate: &Candidate,
+    policy: &Policy,
+    now: Timestamp,
+    free_at: Timestamp,
+) -> bool {
+    let goes_at = free_at.max(after(now, run.typing_time(candidate, policy)));
+    let ignores_hours = candidate.lane.urgent && candidate.lane.ignore_hours;
+    let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(run.id.as_str()), goes_at);
+    (ignores_hours || !matches!(hours, Hours::Closed { .. }))
+        && candidate.expires_at.is_none_or(|expires_at| expires_at > goes_at)
 }
 
 /// Returns the chat that would show the typing indicator; a forward without a text shows none.

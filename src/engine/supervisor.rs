@@ -51,7 +51,8 @@ enum Done {
         id: AccountId,
         result: std::thread::Result<(Box<AccountRun>, Result<Wake, StoreError>)>,
     },
-    Sweep,
+    /// When the next message expires.
+    Sweep(Option<Timestamp>),
     Synced,
     /// The clocks that stored times follow now, and accounts to wake; `None` if they could not be written.
     Clock(Option<((Timestamp, Duration), Vec<AccountId>)>),
@@ -66,6 +67,8 @@ pub(super) struct Supervisor {
     tasks: JoinSet<Done>,
     steps: usize,
     swept_at: Timestamp,
+    /// When the next message expires, as far as the last sweep knew.
+    expires_at: Option<Timestamp>,
     /// When accounts are synced next.
     sync_at: Timestamp,
     /// Whether accounts are being synced.
@@ -85,6 +88,7 @@ impl Supervisor {
             tasks: JoinSet::new(),
             steps: 0,
             swept_at,
+            expires_at: None,
             sync_at: after(swept_at, account_sync::FIRST),
             is_syncing: false,
             follows_clock: false,
@@ -159,7 +163,9 @@ impl Supervisor {
     fn until_next(&self) -> Duration {
         let timer = self.timers.first();
         let sync = (!self.is_syncing).then_some(self.sync_at);
-        let Some(at) = timer.into_iter().chain(sync).min() else { return LONGEST_SLEEP };
+        let Some(at) = timer.into_iter().chain(sync).chain(self.expires_at).min() else {
+            return LONGEST_SLEEP;
+        };
         Duration::try_from(at.duration_since(self.shared.clock.now()))
             .unwrap_or(Duration::ZERO)
             .min(LONGEST_SLEEP)
@@ -232,13 +238,11 @@ impl Supervisor {
             }
             self.wake(id);
         }
-        if after(self.swept_at, HEARTBEAT) <= now || self.swept_at > now {
-            self.swept_at = now;
+        let expires = self.expires_at.is_some_and(|at| at <= now);
+        if expires || after(self.swept_at, HEARTBEAT) <= now || self.swept_at > now {
+            (self.swept_at, self.expires_at) = (now, None);
             let shared = Arc::clone(&self.shared);
-            self.tasks.spawn(async move {
-                sweep(&shared, now).await;
-                Done::Sweep
-            });
+            self.tasks.spawn(async move { Done::Sweep(sweep(&shared, now).await) });
         }
         self.read_snapshot(now);
     }
@@ -266,7 +270,10 @@ impl Supervisor {
                 return;
             }
             Ok(Done::Clock(clocks)) => return self.followed_clock(clocks),
-            Ok(Done::Sweep) => return,
+            Ok(Done::Sweep(expires_at)) => {
+                self.expires_at = expires_at;
+                return;
+            }
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         self.steps -= 1;
@@ -324,8 +331,8 @@ impl Supervisor {
     }
 }
 
-/// Expires what was not sent in time, and records that the daemon is alive.
-async fn sweep(shared: &Shared, now: Timestamp) {
+/// Expires what was not sent in time, and records that the daemon is alive. Returns when the next message expires.
+async fn sweep(shared: &Shared, now: Timestamp) -> Option<Timestamp> {
     let swept = async {
         shared.store.note_alive(now).await?;
         // A fault that has passed is reported for one more heartbeat at most, even if nothing is to be sent.
@@ -335,13 +342,19 @@ async fn sweep(shared: &Shared, now: Timestamp) {
         {
             tracing::info!("the queue can be written again");
         }
-        if shared.store.next_expiry().await?.is_some_and(|at| at <= now) {
-            let accounts = shared.store.expire(now).await?;
-            shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+        let next = shared.store.next_expiry().await?;
+        if next.is_none_or(|at| at > now) {
+            return Ok::<_, StoreError>(next);
         }
-        Ok::<(), StoreError>(())
+        let accounts = shared.store.expire(now).await?;
+        shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+        shared.store.next_expiry().await
     };
-    if let Err(error) = swept.await {
-        tracing::warn!(error = error.chain(), "cannot look for expired messages; trying again soon");
+    match swept.await {
+        Ok(next) => next,
+        Err(error) => {
+            tracing::warn!(error = error.chain(), "cannot look for expired messages; trying again soon");
+            None
+        }
     }
 }

@@ -187,6 +187,9 @@ async fn resume_scope(state: Arc<AppState>, account: Option<String>, body: &[u8]
         let refusal = FieldError::new(FieldErrorCode::Contradiction, "restored", problem, fix);
         return Err(ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal));
     }
+    if let Some(id) = &account {
+        rules_fit(&state, id).await?;
+    }
     let scope = scope(account.as_ref());
     let work = Arc::clone(&state);
     let resumed = state
@@ -219,6 +222,21 @@ async fn resume_scope(state: Arc<AppState>, account: Option<String>, body: &[u8]
         None => Some(state.store.daemon().await?.restored.as_ref().map(Into::into)),
     };
     Ok(Json(Resumed { resumed: true, was_paused, account_id: account, restored }))
+}
+
+/// Refuses to resume an account whose changed rules do not fit the configuration: it would send without them.
+async fn rules_fit(state: &AppState, id: &str) -> Result<(), ApiError> {
+    let account = AccountId::new(id);
+    let rules = state.store.rules(&account).await?;
+    let Err(refusals) = state.policy_resolver()(&account, &rules) else { return Ok(()) };
+    let why = refusals.first().map(ToString::to_string).unwrap_or_default();
+    let problem = format!("has changed rules that do not fit the configuration: {why}");
+    let fix =
+        format!("change or remove the rule: outboxd policy {id} RULE=VALUE, or RULE= for the configured one");
+    Err(ApiError::one(
+        StatusCode::CONFLICT,
+        FieldError::new(FieldErrorCode::Contradiction, "account_id", problem, fix),
+    ))
 }
 
 async fn wake(state: &AppState, scope: Scope) -> Result<(), ApiError> {

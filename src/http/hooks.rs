@@ -7,11 +7,15 @@ use axum::http::StatusCode;
 use super::body::{Id, Options};
 use super::error::{ApiError, Missing};
 use super::{Answer, App, AppState, wire};
+use crate::domain::event::EventFilter;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::hook::RETRIES;
 use crate::store;
 use crate::types::Time;
 use crate::types::hook::{DeadLetter, Hook, HookEnabled, HookList, ReplayRequest};
+
+/// The most events that are looked at to count those that a receiver wants: as many as its cursor may leave out.
+const LOOKED_AT: i64 = 1000;
 
 /// A receiver, as the configuration has it.
 #[derive(Debug, Clone)]
@@ -22,6 +26,8 @@ pub struct ConfiguredHook {
     pub kind: &'static str,
     /// The host or the program; never the whole address, whose path may be a secret.
     pub target: String,
+    /// Which events it wants.
+    pub events: EventFilter,
 }
 
 pub(super) async fn list(State(state): App) -> Answer<HookList> {
@@ -29,10 +35,32 @@ pub(super) async fn list(State(state): App) -> Answer<HookList> {
     let mut data = Vec::new();
     for configured in &state.hooks() {
         let Some(found) = state.store.hook(&configured.name).await? else { continue };
+        let behind = behind(&state, configured, found.cursor, newest).await?;
         let dead = if found.dead > 0 { state.store.dead_letters(&found.name).await? } else { Vec::new() };
-        data.push(hook(configured, found, dead, newest));
+        data.push(hook(configured, found, dead, behind));
     }
     Ok(Json(HookList { data, retries_s: RETRIES.iter().map(std::time::Duration::as_secs).collect() }))
+}
+
+/// Counts the events that are still to be delivered. The cursor of a receiver passes events that it does not want only now
+/// and then, so the last thousand are looked at.
+async fn behind(
+    state: &AppState,
+    configured: &ConfiguredHook,
+    mut cursor: i64,
+    newest: i64,
+) -> Result<i64, ApiError> {
+    if newest - cursor > LOOKED_AT {
+        return Ok(newest - cursor);
+    }
+    let mut wanted = 0;
+    loop {
+        let page = state.store.events_after(cursor, false).await?;
+        let Some(last) = page.last() else { return Ok(wanted) };
+        cursor = last.seq;
+        let found = page.iter().filter(|event| configured.events.wants(event)).count();
+        wanted += i64::try_from(found).unwrap_or(i64::MAX);
+    }
 }
 
 pub(super) async fn enable(State(state): App, Id(name): Id) -> Answer<HookEnabled> {
@@ -66,7 +94,7 @@ async fn go_on(state: &AppState, name: String, from: Option<i64>) -> Answer<Hook
     Ok(Json(HookEnabled { name, next: from.unwrap_or(cursor + 1) }))
 }
 
-fn hook(configured: &ConfiguredHook, found: store::Hook, dead: Vec<store::DeadLetter>, newest: i64) -> Hook {
+fn hook(configured: &ConfiguredHook, found: store::Hook, dead: Vec<store::DeadLetter>, behind: i64) -> Hook {
     let state = match (found.disabled_at, found.failures) {
         (Some(_), _) => "disabled",
         (None, 0) => "ok",
@@ -80,7 +108,7 @@ fn hook(configured: &ConfiguredHook, found: store::Hook, dead: Vec<store::DeadLe
         target: configured.target.clone(),
         state: state.to_owned(),
         cursor: found.cursor,
-        behind: (newest - found.cursor).max(0),
+        behind,
         delivered_at: found.delivered_at.map(Time),
         failures: found.failures,
         retry_at: found.retry_at.map(Time),

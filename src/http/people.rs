@@ -25,12 +25,10 @@ const LONGEST_NOTE: usize = 500;
 pub(super) async fn show(State(state): App, Id(id): Id) -> Answer<Person> {
     let keys = keys(&state, &id).await?;
     let accounts = state.store.person_on_accounts(&keys).await?;
-    let mut stops = Vec::new();
-    for key in &keys {
-        let (scope, key) = (Some(StopScope::Person), Some(key.clone()));
-        let filter = StopFilter { scope, key, limit: SHOWN, ..StopFilter::default() };
-        stops.extend(state.store.stops(&filter, state.engine.now()).await?.into_iter().map(stops::row));
-    }
+    let scope = Some(StopScope::Person);
+    let filter = StopFilter { scope, keys: keys.clone(), limit: SHOWN, ..StopFilter::default() };
+    let stops = state.store.stops(&filter, state.engine.now()).await?;
+    let stops: Vec<_> = stops.into_iter().map(stops::row).collect();
     let erased_at = state.store.erased_at(&keys).await?.map(Into::into);
     if accounts.is_empty() && stops.is_empty() && erased_at.is_none() {
         return Err(ApiError::not_found(Missing::Person, &id));
@@ -65,6 +63,11 @@ pub(super) async fn erase(State(state): App, Id(id): Id, Options(body): Options)
         return Err(ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal));
     }
     let keys = keys(&state, &id).await?;
+    // The user id comes first, if it is known.
+    let name = keys.iter().find_map(|key| ids::name_of(key));
+    let named_only =
+        keys.first().is_some_and(|key| ids::name_of(key).is_some() || ids::possible_name(key).is_some());
+    let name = name.filter(|_| named_only).map(str::to_owned);
     let now = state.engine.settled_now().await;
     let work = Arc::clone(&state);
     let erased = state.spawn_detached(async move { Ok(work.store.erase(keys, note, now).await?) }).await?;
@@ -76,6 +79,7 @@ pub(super) async fn erase(State(state): App, Id(id): Id, Options(body): Options)
         inbound: erased.inbound,
         stops: erased.stops,
         unsettled: erased.unsettled.iter().map(ToString::to_string).collect(),
+        unresolved: name.filter(|_| erased.people == 0),
     }))
 }
 

@@ -35,12 +35,14 @@ const AT_ONCE: usize = 1000;
 
 pub(super) async fn list(State(state): App, Query(parameters): Parameters) -> Answer<Page<types::Stop>> {
     let mut filter = filter(parameters)?;
-    if let Some(key) = filter.key.as_ref().filter(|_| filter.scope == Some(StopScope::Person)) {
+    if let [key] = filter.keys.as_slice()
+        && filter.scope == Some(StopScope::Person)
+    {
         // As the stop was set; a key that cannot name a person has no stop.
         let key = ids::person_key("key", key).unwrap_or_else(|_| key.clone());
-        filter.key = Some(state.store.user_id_of(&key).await?);
+        let key = StopKey { scope: StopScope::Person, key, account_id: None };
+        filter.keys = state.store.stop_keys(key).await?.into_iter().map(|stored| stored.key).collect();
     }
-    filter.key = filter.key.map(|key| key.trim().to_owned());
     let found = state
         .store
         .stops(&StopFilter { limit: filter.limit + 1, ..filter.clone() }, state.engine.now())
@@ -67,7 +69,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
             "reason" => {
                 filter.reason = Some(StopReason::parse(&value).ok_or_else(|| refuse(REASONS))?);
             }
-            "key" => filter.key = Some(value),
+            "key" => filter.keys = vec![value.trim().to_owned()],
             "account_id" => filter.account_id = Some(AccountId::new(value)),
             "limit" => filter.limit = query::limit(&value, PAGE, query::NEXT)?,
             "cursor" => filter.after = value.parse().map_err(|_| query::bad_cursor())?,
@@ -162,6 +164,7 @@ fn stopped(stop: &NewStop, stopped: &Stopped) -> types::Stopped {
         already_stopped: stopped.already,
         messages: stopped.messages,
         in_flight: stopped.in_flight.iter().map(ToString::to_string).collect(),
+        unresolved: stopped.unresolved.clone(),
     }
 }
 
@@ -226,11 +229,11 @@ pub(super) async fn go(State(state): App, Options(body): Options) -> Answer<Lift
         .spawn_detached(async move {
             let lifted = work.store.lift(key.clone(), reason, now).await?;
             wake(&work, lifted.accounts.clone());
-            let key = match key.scope {
-                StopScope::Person => StopKey { key: work.store.user_id_of(&key.key).await?, ..key },
-                _ => key,
-            };
-            Ok((lifted, work.store.remaining_stops(&key, now).await?))
+            let mut remaining = Vec::new();
+            for key in work.store.stop_keys(key).await? {
+                remaining.extend(work.store.remaining_stops(&key, now).await?);
+            }
+            Ok((lifted, remaining))
         })
         .await?;
     let remaining = remaining.into_iter().map(row).collect();

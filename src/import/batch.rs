@@ -255,15 +255,15 @@ impl Answered {
 /// Returns which messages that were queued before have ended without being sent, and how to queue them again.
 pub(crate) fn ended(before: &States, campaign: &str) -> Option<String> {
     let has_ended = |state: &str| Command::Retry.acts_on().iter().any(|ended| ended.as_str() == state);
-    let ended: Vec<String> = before
-        .iter()
-        .filter(|(state, _)| has_ended(state))
-        .map(|(state, messages)| format!("{messages} {state}"))
-        .collect();
+    let ended = before.iter().filter(|(state, _)| has_ended(state));
+    let states: Vec<&str> = ended.clone().map(|(state, _)| state.as_str()).collect();
+    let ended: Vec<String> = ended.map(|(state, messages)| format!("{messages} {state}")).collect();
     (!ended.is_empty()).then(|| {
         let ended = ended.join(", ");
         format!(
-            "queued before and not sent: {ended}; `outboxd retry --campaign {campaign}` queues them again"
+            "queued before and not sent: {ended}; `outboxd list --campaign {campaign} --state {}` says why, and \
+             `outboxd retry ID` queues one again",
+            states.join(",")
         )
     })
 }
@@ -314,7 +314,7 @@ mod tests {
         };
         assert_eq!(ended(&states(&[("queued", 3), ("sent", 1)]), "re"), None);
         let text = ended(&states(&[("cancelled", 2), ("failed", 1), ("sent", 4)]), "re").unwrap();
-        let expected = "queued before and not sent: 2 cancelled, 1 failed; `outboxd retry --campaign re` queues them again";
+        let expected = "queued before and not sent: 2 cancelled, 1 failed; `outboxd list --campaign re --state cancelled,failed` says why, and `outboxd retry ID` queues one again";
         assert_eq!(text, expected);
     }
 

@@ -191,6 +191,7 @@ fn opens_at(input: &DecisionInput<'_>, gates: &[Gate]) -> Until {
     for gate in gates {
         // Which message goes first at a later time is not known now.
         if matches!(gate.reason, Reason::Turn | Reason::InFlight) && first != Some(gate.reason) {
+            is_exact &= gate.closed.is_none();
             continue;
         }
         match gate.closed {
@@ -291,7 +292,7 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
             gate(Reason::Gap, gap)
         },
         gate(Reason::ApiTrial, tried_at(live.api_trial_until)),
-        gate(Reason::ApiBusy, later(live.api_busy_until)),
+        gate(Reason::ApiBusy, tried_at(live.api_busy_until)),
     ]
 }
 
@@ -332,18 +333,17 @@ fn next_call(input: &DecisionInput<'_>) -> Timestamp {
 fn stopped(input: &DecisionInput<'_>) -> Gate {
     let DecisionInput { now, message, .. } = input;
     let stop = message.stop.filter(|stop| stop.until.is_none_or(|until| until > *now));
-    let lifted = message.deferred.filter(|reason| {
-        matches!(reason, Reason::Stopped | Reason::OwnerWrote | Reason::OutOfOffice)
-            && message.retry_at.is_some_and(|at| at > *now)
-    });
+    // A step that a stop held keeps the reason until its own wait is over.
+    let waits = |at| matches!(message.step, Some(StepWaiting::Until(until)) if until >= at);
+    let held = message.retry_at.is_some_and(|at| at > *now && !waits(at));
+    let by_stop =
+        |reason: &Reason| matches!(reason, Reason::Stopped | Reason::OwnerWrote | Reason::OutOfOffice);
+    let lifted = message.deferred.filter(|reason| held && by_stop(reason));
     let reason = stop.map(|stop| stop.reason.reason()).or(lifted);
-    let until =
-        stop.and_then(|stop| stop.until).or(message.retry_at.filter(|at| stop.is_none() && *at < FOREVER));
-    Gate {
-        reason: reason.unwrap_or(Reason::Stopped),
-        closed: reason.map(|_| until.map_or(Until::Person, Until::At)),
-        rule: None,
-    }
+    let retry_at = message.retry_at.filter(|at| stop.is_none() && *at < FOREVER);
+    let until = stop.and_then(|stop| stop.until).or(retry_at);
+    let closed = reason.map(|_| until.map_or(Until::Person, Until::At));
+    Gate { reason: reason.unwrap_or(Reason::Stopped), closed, rule: None }
 }
 
 /// Returns until when no message that starts a chat goes to this person.

@@ -180,7 +180,7 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
             Until::NotBefore(at(500)),
             World::with(|w| w.live.api_trial_until = Some(at(500))),
         ),
-        (Reason::ApiBusy, till, World::with(|w| w.live.api_busy_until = Some(at(500)))),
+        (Reason::ApiBusy, tried, World::with(|w| w.live.api_busy_until = Some(at(500)))),
     ];
     worlds.extend(worlds_of_limits());
     worlds.extend(worlds_of_stops());

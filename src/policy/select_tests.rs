@@ -7,6 +7,7 @@ use crate::domain::caps::parse_caps;
 use crate::domain::kind::Kind;
 use crate::domain::message::AccountId;
 use crate::domain::reason::Reason;
+use crate::domain::step::StepWaiting;
 use crate::policy::hours::hours_at;
 use jiff::tz::TimeZone;
 use std::time::Duration;
@@ -132,6 +133,16 @@ fn a_message_that_expires_before_all_gates_open_waits_until_then() {
 }
 
 #[test]
+fn a_step_whose_stop_has_ended_waits_for_its_own_wait() {
+    let mut world = World::new(hour(10.0));
+    let step = world.add(Kind::Message, None, hour(1.0));
+    (step.retry_at, step.deferred) = (Some(hour(20.0)), Some(Reason::Stopped));
+    assert_eq!(world.select().verdicts[0], wait(Reason::Stopped, Until::At(hour(20.0))));
+    world.messages[0].1.step = Some(StepWaiting::Until(hour(20.0)));
+    assert_eq!(world.select().verdicts[0], wait(Reason::StepWait, Until::At(hour(20.0))));
+}
+
+#[test]
 fn what_one_kind_waits_for_lets_another_go_and_what_all_wait_for_does_not() {
     let mut world = World::new(hour(10.0));
     world.policy.caps.list = parse_caps(Some(Kind::NewChat), "1/24h").unwrap();
@@ -141,7 +152,8 @@ fn what_one_kind_waits_for_lets_another_go_and_what_all_wait_for_does_not() {
     world.add(Kind::Message, Some("later"), hour(3.0));
     let selection = world.select();
     assert_eq!((selection.next, selection.verdicts[1].clone()), (Some(1), Verdict::Send));
-    assert_eq!(selection.verdicts[0], wait(Reason::Cap, Until::At(hour(33.0))));
+    // The other one may have to wait until then as well, and go first.
+    assert_eq!(selection.verdicts[0], wait(Reason::Cap, Until::NotBefore(hour(33.0))));
     assert!(matches!(selection.verdicts[2], Verdict::Wait { reason: Reason::Turn, .. }));
 
     world.account.pause = Some(Pause { since: hour(9.0), until: None, note: None });

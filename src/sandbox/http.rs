@@ -32,7 +32,7 @@ The API is under /v2, with the header X-API-KEY:
   GET  /v2/accounts/, /v2/accounts/{account}
   GET  /v2/{account}/inboxes
   GET  /v2/{account}/linkedin/inmail-credits
-  GET  /v2/{account}/users/{user}/chat
+  GET  /v2/{account}/users/{user}, /v2/{account}/users/{user}/chat
   GET  /v2/{account}/chats, /v2/{account}/inboxes/{inbox}/chats
   GET  /v2/{account}/chats/{chat}, …/messages, …/messages/{message}
   POST /v2/webhooks/endpoints/                                    {\"url\": \"http://127.0.0.1:8080/hook\", \"trigger_events\":

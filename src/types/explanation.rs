@@ -21,7 +21,7 @@ pub struct Explanation {
     /// The account's zone.
     #[schema(required, nullable = false)]
     pub zone: Option<String>,
-    /// How many messages of the account go first.
+    /// How many messages of its lane go first; at least 1 if another message of the account does.
     #[serde(default)]
     #[schema(required)]
     pub queue_position: u64,

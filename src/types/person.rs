@@ -57,6 +57,10 @@ pub struct Erased {
     pub stops: u64,
     /// Messages that are on their way or uncertain: nothing of them was removed. Erase again when they are settled.
     pub unsettled: Vec<String>,
+    /// The public name, if the user id behind it is not known: messages to that id go on until it is.
+    #[serde(default)]
+    #[schema(required)]
+    pub unresolved: Option<String>,
 }
 
 /// A message of another person, or of the account's owner, in a chat with a person.

@@ -45,6 +45,10 @@ pub struct Stopped {
     pub messages: u64,
     /// The messages for which it came too late.
     pub in_flight: Vec<String>,
+    /// The public name, if the user id behind it is not known: messages to that id go on until it is.
+    #[serde(default)]
+    #[schema(required)]
+    pub unresolved: Option<String>,
 }
 
 /// The answer to several stops.

@@ -311,6 +311,7 @@ async fn a_dry_run_shows_messages_refusals_and_the_forecast_and_queues_nothing()
     }
     let refused = done.err.lines().filter(|line| line.starts_with("error: line "));
     assert_eq!(refused.count(), 30, "{}", done.err);
+    assert!(done.err.contains("acc_3 has sent nothing yet and is not in the configuration"), "{}", done.err);
     assert_eq!(count(&env), 0);
     assert!(!env.path("people.csv.refused.csv").exists());
     let done = import(&env, "people.csv", &["--dry-run", "--json"]);
@@ -415,8 +416,9 @@ fn the_table_of_a_find_tool_works_as_it_is() {
     let done = fake.run(&arguments);
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(done.err.contains("  user <- linkedin_url\n"), "{}", done.err);
-    let asked = &fake.asked()[0];
-    assert_eq!(asked.what, "POST /v1/messages?atomic=person&accounts=keep");
+    let asked = fake.asked();
+    let asked =
+        asked.iter().find(|asked| asked.what == "POST /v1/messages?atomic=person&accounts=keep").unwrap();
     let messages: Vec<Value> = asked.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(messages.len(), 12);
     assert_eq!(messages[0]["users_ids"], "https://www.linkedin.com/in/jane-doe-4711/");
@@ -662,8 +664,7 @@ async fn the_example_is_queued_by_the_real_daemon() {
     // What was cancelled is not queued again by an import, and it says what does that.
     let (ok, said) = run(env.outboxd(&["campaign", "cancel", "autumn"]), "");
     assert!(ok, "{said}");
-    let cancelled =
-        "queued before and not sent: 12 cancelled; `outboxd retry --campaign autumn` queues them again\n";
+    let cancelled = "queued before and not sent: 12 cancelled; `outboxd list --campaign autumn --state cancelled` says why, and `outboxd retry ID` queues one again\n";
     let again = import(&env, "people.csv", &[]);
     assert!(again.code == 0 && again.err.contains(cancelled), "{}{}", again.out, again.err);
     let dry = import(&env, "people.csv", &["--dry-run"]);

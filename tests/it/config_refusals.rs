@@ -152,7 +152,11 @@ account.bob.zone = "UTC"
 [account."acc_1 "]
   account."acc_1 " in FILE: the account id has white space around it; remove it
 policy.default.inbox_id = "a\tb"
-  policy.default.inbox_id in FILE: is too long or holds a control character; …CLASSIC_PRIMARY
+  policy.default.inbox_id in FILE: holds a control or an invisible character; …CLASSIC_PRIMARY
+policy.default.inbox_id = " x "
+  policy.default.inbox_id in FILE: has white space around it; …CLASSIC_PRIMARY
+policy.default.inbox_id = "NULL"
+  policy.default.inbox_id in FILE: is "NULL", which means a missing value; …CLASSIC_PRIMARY
 api.socket_mode = "0888"
   api.socket_mode in FILE: "0888" is not a file mode; write octal digits, such as "0660"
 api.socket_mode = "rw"

@@ -490,3 +490,24 @@ async fn the_same_text_from_a_second_account_is_refused_if_the_configuration_say
     assert!(!ok && said.contains(&format!("as message {third} of the account acc_3")), "{said}");
     daemon.stop().await;
 }
+
+/// Without its changed rules the account would send too fast or outside its hours (P4).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_whose_changed_rules_no_longer_fit_is_not_resumed() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_ZONE", "Europe/Berlin");
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/messages", &hello("U1", "one")).await.0, 201);
+    env.delivered(1).await;
+    assert_eq!(patch(&daemon, "acc_1", &json!({"hours.monday": "09:00-18:00"})).await.0, 200);
+    daemon.stop().await;
+    let env = env.set("OUTBOXD_POLICY_DEFAULT_ZONE", "");
+    let daemon = env.serve().await;
+    assert!(!daemon.get("/v1/accounts/acc_1").await.1["paused"].is_null());
+    let (status, refused) = daemon.post("/v1/accounts/acc_1/resume", "").await;
+    let problem = refused["error"]["problem"].as_str().unwrap();
+    assert!(status == 409 && problem.contains("do not fit the configuration: `hours.monday`"), "{refused}");
+    let (ok, said) = run(env.outboxd(&["policy", "acc_1", "hours.monday="]), "");
+    assert!(ok, "{said}");
+    assert_eq!(daemon.post("/v1/accounts/acc_1/resume", "").await.0, 200);
+    daemon.stop().await;
+}

@@ -28,8 +28,8 @@ async fn what_was_heard_long_ago_is_removed_unless_a_rule_needs_it() {
     );
     env.sql(&messages);
     let stops = format!(
-        "INSERT INTO stops (scope, key, reason, until) VALUES ('person', 'U7', 'out_of_office', '{old}'), \
-           ('person', 'U8', 'out_of_office', '{new}'), ('person', 'U9', 'stopped', NULL) RETURNING key"
+        "INSERT INTO stops (scope, key, reason, actor, until) VALUES ('person', 'U7', 'out_of_office', 'reply', '{old}'), \
+           ('person', 'U8', 'out_of_office', 'reply', '{new}'), ('person', 'U9', 'stopped', 'sql', NULL) RETURNING key"
     );
     env.sql(&stops);
 

@@ -336,3 +336,46 @@ async fn an_account_that_decides_the_same_thing_without_an_end_rests_and_is_coun
     assert_eq!(loops().await, 1.0);
     daemon.stop().await;
 }
+
+/// A bare word may be a public name or the id of another provider, so a stop holds both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_by_a_public_name_of_one_word_holds_the_person() {
+    let env = resolving().await;
+    env.sandbox.world().set_profile("ACoA3", Profile::named("Kim-7c2", "Kim"));
+    env.sandbox.world().set_profile("ACoA4", Profile::named("anna-b1", "Anna"));
+    let daemon = env.serve().await;
+    let first = enqueue(&daemon, json!({"users_ids": "in/kim-7c2", "text": "hi", "campaign": "k"})).await;
+    daemon.becomes(&first, "sent").await;
+    let later = json!({"users_ids": "in/kim-7c2", "text": "later", "not_before": "2099-01-01T00:00:00Z"});
+    let later = enqueue(&daemon, later).await;
+    // The name is known.
+    let (ok, said) = run(env.outboxd(&["stop", "--person", "Kim-7c2"]), "");
+    assert!(
+        ok && said.contains("queued messages that wait for it: 1") && !said.contains("not known"),
+        "{said}"
+    );
+    let (ok, said) = run(env.outboxd(&["go", "--person", "kim-7c2"]), "");
+    assert!(ok && said.contains("queued messages released: 1"), "{said}");
+    let (ok, said) = run(env.outboxd(&["suppress", "add", "kim-7c2"]), "");
+    assert!(ok && said.contains("queued messages cancelled: 1"), "{said}");
+    assert_eq!(daemon.becomes(&later, "cancelled").await["reason"], "suppressed");
+    let (ok, said) = run(env.outboxd(&["suppress", "check", "https://www.linkedin.com/in/kim-7c2"]), "");
+    assert!(ok && said.contains("is suppressed on every account"), "{said}");
+
+    // The name is not known yet: nothing goes to it, nor to an id of these letters, and the answer says what is left open.
+    let (ok, said) = run(env.outboxd(&["suppress", "add", "anna-b1", "foo"]), "");
+    assert!(ok && said.contains("the user id behind anna-b1 is not known yet"), "{said}");
+    for (user, text) in
+        [("https://www.linkedin.com/in/anna-b1", "one"), ("anna-b1", "two"), ("in/foo", "three")]
+    {
+        let message = json!({"account_id": "acc_1", "users_ids": user, "text": text}).to_string();
+        let (code, refused) = daemon.post("/v1/messages", &message).await;
+        assert_eq!((code, &refused["error"]["code"]), (409, &json!("suppressed")), "{user}: {refused}");
+    }
+    let (ok, said) = run(env.outboxd(&["suppress", "remove", "anna-b1"]), "");
+    assert!(ok, "{said}");
+    let (ok, said) = run(env.outboxd(&["suppress", "check", "in/anna-b1"]), "");
+    assert!(!ok && said.contains("is not on the list"), "{said}");
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["hi"]);
+    daemon.stop().await;
+}

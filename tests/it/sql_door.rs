@@ -296,6 +296,32 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
     tasks
 }
 
+#[tokio::test]
+async fn a_stop_that_would_stop_nothing_is_refused_with_the_way_out() {
+    let queue = Queue::new().await;
+    for (values, says) in [
+        ("'people', 'U1', 'stopped', NULL", "write all, account, campaign, person or chat"),
+        ("'all', '', 'stopped', NULL", "write daemon_paused"),
+        ("'all', 'acc_1', 'daemon_paused', NULL", "leave it empty"),
+        ("'account', 'acc_1', 'stopped', NULL", "write account_paused"),
+        ("'person', 'U1', 'account_paused', NULL", "write stopped, or suppressed"),
+        ("'person', 'U1', 'because', NULL", "write stopped, or suppressed"),
+        ("'campaign', '', 'stopped', NULL", "key is empty"),
+        ("'chat', 'https://www.linkedin.com/messaging/thread/2-abc/', 'stopped', NULL", "key is an address"),
+        ("'person', 'U1', 'stopped', '2020-01-01T00:00:00.000Z'", "until has passed"),
+        ("'person', 'U1', 'suppressed', '2999-01-01T00:00:00.000Z'", "a suppression has no end"),
+    ] {
+        let sql = format!("INSERT INTO stops (scope, key, reason, until) VALUES ({values})");
+        let refused = queue.sql().execute(&sql, []).unwrap_err().to_string();
+        assert!(refused.contains("outboxd: ") && refused.contains(says), "{values}: {refused}");
+    }
+    // A word that may be a public name is stopped as both.
+    let sql = "INSERT INTO stops (scope, key, reason) VALUES ('person', 'Kim-7c2', 'suppressed'), ('person', 'U1', 'stopped')";
+    queue.sql().execute(sql, []).unwrap();
+    let stored = queue.lines("SELECT key || ' ' || reason FROM stops ORDER BY key");
+    assert_eq!(stored, ["Kim-7c2 suppressed", "U1 stopped", "in/kim-7c2 suppressed"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_producer_with_a_busy_timeout_of_5_s_never_meets_a_lock() {
     const ROWS: usize = 250;

@@ -83,7 +83,7 @@ async fn settlements_and_intents_that_arrive_together_have_their_own_results() {
     );
     assert_eq!(
         queue.lines(NEXT_CALLS),
-        ["accepted|09:01:52", "begun|09:01:52", "failed|09:01:52", "held|-", "late|09:01:42"],
+        ["accepted|09:01:52", "begun|09:01:52", "failed|09:01:52", "held|-", "late|09:01:47"],
         "the late answer moves no account"
     );
     queue.check();

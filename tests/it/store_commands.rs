@@ -3,6 +3,7 @@
 
 use outboxd::domain::command::{Change, Command, Edit, Instruction};
 use outboxd::domain::message::{Inbox, MessageId, NewMessage};
+use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::domain::time_text;
 use outboxd::store::{Begun, Commanded, Intent, Settlement};
@@ -56,6 +57,29 @@ async fn an_intent_for_the_message_before_an_edit_a_hold_or_a_move_is_withdrawn(
     assert!(is_done(&command(&queue, moved, to, 5).await));
     assert_eq!(queue.store.begin_attempt(intent).await.unwrap(), Begun::Withdrawn);
     assert_eq!(queue.lines("SELECT count(*) FROM attempts"), ["1"]);
+    queue.check();
+}
+
+/// A deferred message keeps the end of its rest, whatever its time was in between.
+#[tokio::test]
+async fn a_time_that_was_mistyped_is_taken_back() {
+    let queue = Queue::new().await;
+    let id = queue.enqueue(to_user("U1", Inbox::OfPolicy), at(0)).await;
+    queue
+        .store
+        .defer(queue.view(id).await.seq, Reason::RecipientRest, at(60), "why".into(), at(1))
+        .await
+        .unwrap();
+    let times = "SELECT substr(due_at, 1, 16) || ' ' || substr(retry_at, 1, 16) FROM messages";
+    for (not_before, expected) in [
+        (Change::Set("2028-01-01T09:00:00Z".to_owned()), "2028-01-01T09:00 2026-11-22T09:01"),
+        (Change::Set("2026-12-05T09:00:00Z".to_owned()), "2026-12-05T09:00 2026-11-22T09:01"),
+        (Change::Remove, "2026-11-22T09:00 2026-11-22T09:01"),
+    ] {
+        let change = edit(Edit { not_before, ..Edit::default() });
+        assert!(is_done(&command(&queue, id, change, 5).await));
+        assert_eq!(queue.value(times), expected);
+    }
     queue.check();
 }
 

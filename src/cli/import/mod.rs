@@ -149,6 +149,11 @@ pub(super) async fn import(client: &Client, import: Import) -> Result<Exit, Fail
         plan.not_before = Some(at.resolve(client, zone_of).await?);
     }
     plan.fields = options(client, &import, zone_of).await?.fields();
+    for named in account {
+        if let Some(unknown) = unknown_account(client, named).await {
+            render::note(&unknown);
+        }
+    }
     if *dry_run {
         return rehearse::rehearse(client, &table, plan, (import.update, json.json)).await;
     }
@@ -162,6 +167,16 @@ pub(super) async fn import(client: &Client, import: Import) -> Result<Exit, Fail
         render::note(&render::line(&ended));
     }
     report(&file, &table, (tally, differing), json.json)
+}
+
+/// Returns what to say of an account that may be a typing error; `None` if the daemon knows it.
+async fn unknown_account(client: &Client, account: &str) -> Option<String> {
+    let is_unknown = client.knows(None, Some(account)).await.is_err_and(|failure| failure.is_not_found());
+    is_unknown.then(|| {
+        render::line(&format!(
+            "{account} has sent nothing yet and is not in the configuration: check that Unipile lists this id"
+        ))
+    })
 }
 
 fn wrong_columns(table: &Table, problems: &[String]) -> Failure {

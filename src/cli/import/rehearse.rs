@@ -84,7 +84,22 @@ fn example(example: &Example) -> String {
         Some(specifics) => render::text(&specifics.to_string()),
         None => String::new(),
     };
-    format!("{}\n{specifics}{}\n", render::line(&head), render::text(example.text("text")))
+    let files = message["attachments"].as_array().into_iter().flatten();
+    let files: String = files.map(|file| render::text(&attached(file))).collect();
+    let text = Some(example.text("text")).filter(|text| !text.is_empty()).map(render::text);
+    format!("{}\n{specifics}{}{files}\n", render::line(&head), text.unwrap_or_default())
+}
+
+/// Names a file that is sent with a message, and its size.
+fn attached(file: &Value) -> String {
+    let text = |field: &str| file[field].as_str();
+    let of_path = text("path").and_then(|path| path.rsplit('/').next());
+    let name = text("filename").or(of_path).unwrap_or("file");
+    let what = if file["voice_note"].as_bool() == Some(true) { "voice note " } else { "" };
+    let encoded = text("content").map(|content| content.trim_end_matches('=').len());
+    // Four characters of base64 are three bytes.
+    let size = encoded.map(|length| format!(", {} bytes", length * 3 / 4)).unwrap_or_default();
+    format!("[{what}{name}{size}]")
 }
 
 /// Formats what would be queued, and when the campaign would end with it.
@@ -114,4 +129,20 @@ fn summary(campaign: &str, (found, differing): (&Rehearsal, &Outcome), forecast:
         _ => String::new(),
     };
     format!("{begin}{} if no one replies\n{first}{changed}", of.summary.text(forecast.days, &system))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_names_the_files_of_a_message() {
+        let message = json!({ "account_id": "acc_1", "users_ids": "ACoA1", "step": 1, "text": "See below.", "attachments": [
+            { "path": "/srv/files/offer.pdf" }, { "content": "YWJjZA==", "filename": "hello.mp3", "voice_note": true } ] });
+        let shown = example(&Example { line: 2, message });
+        assert_eq!(
+            shown,
+            "line 2, step 1: from acc_1 to ACoA1\n  See below.\n  [offer.pdf]\n  [voice note hello.mp3, 4 bytes]\n\n"
+        );
+    }
 }

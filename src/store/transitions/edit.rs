@@ -288,7 +288,7 @@ impl Place {
             None if due_at > now => Some(Reason::Scheduled),
             None => Some(Reason::Turn),
         };
-        Ok(Self { due_at, retry_at: retry_at.map(|at| at.max(due_at)), reason, moves })
+        Ok(Self { due_at, retry_at, reason, moves })
     }
 
     async fn write(&self, connection: &mut SqliteConnection, seq: Seq, message: &NewMessage) -> Result<()> {

@@ -139,8 +139,8 @@ pub(in crate::store) async fn enqueue(
             |(id, _): &(MessageId, NewMessage)| refused.get(id).cloned().unwrap_or(Enqueued::Refused);
         return Ok(vec![first.rows.iter().map(verdict).collect()]);
     }
-    let accounts = batches.iter().flat_map(|batch| &batch.rows).map(|(_, message)| &message.account_id);
-    let missing = known.missing(accounts);
+    let rows = batches.iter().flat_map(|batch| &batch.rows).filter(|(id, _)| !refused.contains_key(id));
+    let missing = known.missing(rows.map(|(_, message)| &message.account_id));
     known.make(connection, missing, first.now()).await?;
     let rows = fresh(batches, &refused, &keys);
     let wanted = rows.len();

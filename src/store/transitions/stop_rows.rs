@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::hashed;
+use super::{hashed, names};
 use crate::domain::ids;
 use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
@@ -78,14 +78,26 @@ pub(super) async fn put(connection: &mut SqliteConnection, stop: &NewStop, now: 
     Ok(Put { id, until, was })
 }
 
-/// Replaces the public name of a person by the user id, if that is known.
-pub(super) async fn by_id(connection: &mut SqliteConnection, key: StopKey) -> Result<StopKey> {
-    const SQL: &str = "SELECT user_id FROM people WHERE public_identifier = ?1 ORDER BY at DESC LIMIT 1";
-    let Some(name) = ids::name_of(&key.key).filter(|_| key.scope == StopScope::Person) else {
-        return Ok(key);
-    };
-    let known: Option<String> = sqlx::query_scalar(SQL).bind(name).fetch_optional(connection).await?;
-    Ok(StopKey { key: known.unwrap_or(key.key), ..key })
+/// Returns the keys under which a stop is stored: of a public name, the user id behind it, if that is known. A word that
+/// may be a user id or a public name is both, unless it is known as a user id.
+pub(in crate::store) async fn by_id(connection: &mut SqliteConnection, key: StopKey) -> Result<Vec<StopKey>> {
+    const IS_KNOWN: &str =
+        "SELECT EXISTS (SELECT 1 FROM people p INDEXED BY people_user WHERE p.user_id = ?1)";
+    if key.scope != StopScope::Person {
+        return Ok(vec![key]);
+    }
+    let stored = |key: String, like: &StopKey| StopKey { key, ..like.clone() };
+    if let Some(name) = ids::name_of(&key.key) {
+        let known = names::user_id(connection, name).await?;
+        return Ok(vec![stored(known.unwrap_or_else(|| key.key.clone()), &key)]);
+    }
+    let Some(name) = ids::possible_name(&key.key) else { return Ok(vec![key]) };
+    if sqlx::query_scalar(IS_KNOWN).bind(&key.key).fetch_one(&mut *connection).await? {
+        return Ok(vec![key]);
+    }
+    let known = names::user_id(connection, &name).await?;
+    let other = stored(known.unwrap_or_else(|| ids::named(&name)), &key);
+    Ok(vec![other, key])
 }
 
 /// Returns the keys of the pauses and stops that ended after the event with the number `after`, and the number of the

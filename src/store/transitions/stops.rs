@@ -15,6 +15,7 @@ use super::defer::event;
 use super::hashed;
 use super::stop_rows::{Put, Stop, by_id, put, read_stop, remove};
 use super::waits::{wait_goes_on, wait_is_interrupted, waits_for_other_stops};
+use crate::domain::ids;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::stop::{FOREVER, NewStop, StopKey, StopReason, StopScope};
 use crate::domain::time_text;
@@ -40,6 +41,8 @@ pub struct Stopped {
     pub in_flight: Vec<MessageId>,
     /// The accounts of these messages.
     pub accounts: HashSet<AccountId>,
+    /// The public name, if the user id behind it is not known: messages to that id go on until it is.
+    pub unresolved: Option<String>,
 }
 
 /// Result of lifting stops.
@@ -65,8 +68,8 @@ impl Store {
             let part = part.to_vec();
             let set = self.exclusive(now, move |connection| Box::pin(set_all(connection, part, now))).await?;
             for (mut stopped, more) in set {
-                if let Some(after) = more {
-                    let (messages, accounts) = self.apply_from(stopped.id, after, now).await?;
+                for (id, after) in more {
+                    let (messages, accounts) = self.apply_from(id, after, now).await?;
                     stopped.messages += messages;
                     stopped.accounts.extend(accounts);
                 }
@@ -100,16 +103,30 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails. Messages that were not reached go on after the next start.
     pub async fn lift(&self, key: StopKey, reason: Option<StopReason>, now: Timestamp) -> Result<Lifted> {
-        let (key, removed) = self
+        let (keys, removed) = self
             .exclusive(now, move |connection| {
                 Box::pin(async move {
-                    let key = by_id(connection, key).await?;
-                    let removed = remove(connection, key.clone(), reason, now).await?;
-                    Ok((key, removed))
+                    let (keys, mut removed) = (by_id(connection, key).await?, 0);
+                    for key in &keys {
+                        removed += remove(connection, key.clone(), reason, now).await?;
+                    }
+                    Ok((keys, removed))
                 })
             })
             .await?;
-        Ok(Lifted { stops: removed, ..self.release_from(&key, now).await? })
+        let mut lifted = Lifted { stops: removed, ..Lifted::default() };
+        for key in &keys {
+            let released = self.release_from(key, now).await?;
+            lifted.messages += released.messages;
+            lifted.accounts.extend(released.accounts);
+        }
+        Ok(lifted)
+    }
+
+    /// Returns the keys under which the stops of `key` are stored.
+    pub(crate) async fn stop_keys(&self, key: StopKey) -> Result<Vec<StopKey>> {
+        let mut reader = self.inner.readers.acquire().await?;
+        by_id(&mut reader, key).await
     }
 
     /// Releases the messages that wait for a stop of this key, unless another stop holds them.
@@ -150,20 +167,51 @@ impl Store {
 }
 
 /// Sets stops and changes the first page of the messages that each concerns; with each, where the next page begins.
+/// The stops of which more messages are left, and the last one that was changed.
+type More = Vec<(i64, i64)>;
+
 async fn set_all(
     connection: &mut SqliteConnection,
     stops: Vec<NewStop>,
     now: Timestamp,
-) -> Result<Vec<(Stopped, Option<i64>)>> {
+) -> Result<Vec<(Stopped, More)>> {
     let mut all = Vec::with_capacity(stops.len());
     for stop in stops {
-        let mut stopped = set(connection, stop, now).await?;
-        let (changed, more) = apply_and_hash(connection, stopped.id, 0, now).await?;
-        stopped.messages = u64::try_from(changed.len()).unwrap_or(u64::MAX);
-        stopped.accounts.extend(changed);
-        all.push((stopped, more));
+        let mut set_as: Option<(Stopped, More)> = None;
+        for key in by_id(connection, stop.key.clone()).await? {
+            let one = set_with_messages(connection, NewStop { key, ..stop.clone() }, now).await?;
+            match &mut set_as {
+                Some(all) => add(all, one),
+                None => set_as = Some(one),
+            }
+        }
+        all.extend(set_as);
     }
     Ok(all)
+}
+
+async fn set_with_messages(
+    connection: &mut SqliteConnection,
+    stop: NewStop,
+    now: Timestamp,
+) -> Result<(Stopped, More)> {
+    let unresolved = Some(&stop.key).filter(|key| key.scope == StopScope::Person);
+    let unresolved = unresolved.and_then(|key| ids::name_of(&key.key)).map(str::to_owned);
+    let mut stopped = set(connection, stop, now).await?;
+    let (changed, more) = apply_and_hash(connection, stopped.id, 0, now).await?;
+    stopped.messages = u64::try_from(changed.len()).unwrap_or(u64::MAX);
+    stopped.accounts.extend(changed);
+    let more = more.map(|after| (stopped.id, after)).into_iter().collect();
+    Ok((Stopped { unresolved, ..stopped }, more))
+}
+
+/// Adds the result of a stop that is stored under a second key.
+fn add((stopped, more): &mut (Stopped, More), (other, others_more): (Stopped, More)) {
+    stopped.already &= other.already;
+    stopped.messages += other.messages;
+    stopped.in_flight.extend(other.in_flight);
+    stopped.accounts.extend(other.accounts);
+    more.extend(others_more);
 }
 
 /// Sets a stop within a transaction. Returns the accounts of the messages of its first page, and how many they are; the
@@ -188,8 +236,6 @@ pub(super) async fn apply_one(
 }
 
 async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -> Result<Stopped> {
-    let key = by_id(connection, stop.key).await?;
-    let stop = NewStop { key, ..stop };
     let Put { id, until, was } = put(connection, &stop, now).await?;
     let already = was == Some(true);
     // The trigger `stops_set` writes the event of a new row.
@@ -204,7 +250,7 @@ async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -
         event(connection, &at, kind, account, reason.as_str(), &detail.to_string()).await?;
     }
     let in_flight = in_flight(connection, id).await?;
-    Ok(Stopped { id, already, messages: 0, in_flight, accounts: HashSet::new() })
+    Ok(Stopped { id, already, messages: 0, in_flight, accounts: HashSet::new(), unresolved: None })
 }
 
 async fn in_flight(connection: &mut SqliteConnection, stop: i64) -> Result<Vec<MessageId>> {

@@ -70,6 +70,8 @@ pub struct Candidate {
     pub unconnected: Option<UserId>,
     /// When the profile of such a person was last asked for.
     pub profile_asked_at: Option<Timestamp>,
+    /// Whether other messages of its thread wait for it.
+    pub blocks: bool,
     /// Finish of its campaign; 0 if it is not ahead of the virtual time.
     pub finish: u64,
 }
@@ -116,8 +118,9 @@ pub struct Candidates {
     pub virtual_time: u64,
     /// Whether campaigns take turns: at least one of them has been served.
     pub takes_turns: bool,
-    /// Whether more retries are due than `messages` holds; see [`Store::return_retries`].
-    pub has_more_retries: bool,
+    /// Whether due retries must return to their lanes first ([`Store::return_retries`]): more are due than `messages` holds,
+    /// or one keeps others of its thread waiting, which may go before it.
+    pub returns_retries: bool,
     /// Whether the wait of a step has begun and its end is not computed; see [`Store::begun_waits`].
     pub has_begun_waits: bool,
 }
@@ -147,6 +150,7 @@ pub(in crate::store) fn candidates_sql() -> String {
     const ASK_SINCE: &str = "min(m.created_at, coalesce((SELECT min(s.sent_at) FROM messages s INDEXED BY messages_by_thread \
            WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'), \
          m.created_at))";
+    const BLOCKS: &str = "m.retry_at IS NOT NULL AND EXISTS (SELECT 1 FROM messages b INDEXED BY messages_blocked WHERE b.blocked_by = m.seq)";
     const CHATS: &str = "(SELECT count(*) FROM (SELECT 1 FROM conversations c INDEXED BY conversations_person \
            WHERE c.user_id = substr(m.thread, 6) LIMIT 2))";
     const UNCONNECTED: &str = "CASE WHEN m.needs IS NOT NULL AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = m.account_id \
@@ -171,7 +175,7 @@ pub(in crate::store) fn candidates_sql() -> String {
            UNION ALL SELECT * FROM (SELECT w.seq FROM messages w INDEXED BY messages_to_schedule WHERE w.account_id = ?1 \
              AND w.state = 'queued' AND w.step_sent_at IS NOT NULL AND w.wait_until IS NULL LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
-             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, {CHATS} AS chats, {UNCONNECTED} AS unconnected, {ASKED} AS profile_asked_at, \
+             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, {CHATS} AS chats, {UNCONNECTED} AS unconnected, {ASKED} AS profile_asked_at, {BLOCKS} AS blocks, \
            coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS finish, \
            EXISTS (SELECT 1 FROM fair_shares t WHERE t.account_id = ?1) AS takes_turns, a.virtual_time, {account}, {daemon} \
          FROM picked CROSS JOIN messages AS m ON m.seq = picked.seq, accounts AS a, daemon AS d \
@@ -212,7 +216,8 @@ impl Store {
             account: rows::account(row)?,
             virtual_time: row.try_get::<i64, _>("virtual_time")?.unsigned_abs(),
             takes_turns: row.try_get("takes_turns")?,
-            has_more_retries: due.count() >= DUE_RETRIES,
+            returns_retries: due.clone().count() >= DUE_RETRIES
+                || due.into_iter().any(|message| message.blocks),
             has_begun_waits: messages.len() < read,
             messages,
         }))
@@ -257,6 +262,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         typing: row.try_get("typing")?,
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
+        blocks: row.try_get("blocks")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         step: rows::step_waiting(row)?,
         stop: rows::stopped_by(row)?,

@@ -1,6 +1,7 @@
 //! Lists of stops, for people.
 
 use jiff::Timestamp;
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 use crate::domain::message::AccountId;
@@ -19,8 +20,8 @@ const REMAINING: u32 = 10;
 pub(crate) struct StopFilter {
     /// Only stops of this scope.
     pub scope: Option<StopScope>,
-    /// Only stops of this person, chat or campaign.
-    pub key: Option<String>,
+    /// Only stops of this person, chat or campaign, by any of its keys; empty: of each.
+    pub keys: Vec<String>,
     /// Only stops that concern this account, those of every account included.
     pub account_id: Option<AccountId>,
     /// Only stops with this reason.
@@ -39,10 +40,11 @@ impl Store {
                AND (?4 IS NULL OR iif(scope = 'account', key = ?4, account_id IN ('', ?4))) AND (?5 IS NULL OR reason = ?5) \
                AND (until IS NULL OR until > ?7) ORDER BY id LIMIT ?6 + 0";
         let mut reader = self.inner.readers.acquire().await?;
-        let keys = match &filter.key {
-            Some(key) => Some(keys_of(&mut reader, filter.scope, key).await?),
-            None => None,
-        };
+        let mut stored: Vec<String> = Vec::new();
+        for key in &filter.keys {
+            stored.extend(keys_of(&mut reader, filter.scope, key).await?);
+        }
+        let keys = (!stored.is_empty()).then(|| json!(stored).to_string());
         let query = sqlx::query(SQL).bind(filter.after).bind(filter.scope.map(StopScope::as_str));
         let query = query.bind(keys).bind(filter.account_id.as_ref().map(AccountId::as_str));
         let query = query.bind(filter.reason.map(StopReason::as_str)).bind(filter.limit).bind(time_text(now));
@@ -86,12 +88,16 @@ impl Store {
 }
 
 /// Returns the keys under which the stops of a person, chat or campaign are stored, as a JSON array.
-async fn keys_of(connection: &mut SqliteConnection, scope: Option<StopScope>, key: &str) -> Result<String> {
+async fn keys_of(
+    connection: &mut SqliteConnection,
+    scope: Option<StopScope>,
+    key: &str,
+) -> Result<Vec<String>> {
     let mut keys = Vec::new();
     for scope in StopScope::ALL.into_iter().filter(|one| scope.is_none_or(|scope| scope == *one)) {
         let key = StopKey { scope, key: key.to_owned(), account_id: None };
         let variants = hashed::variants(connection, &key).await?;
         keys.extend(serde_json::from_str::<Vec<String>>(&variants).unwrap_or_default());
     }
-    Ok(serde_json::to_string(&keys).unwrap_or_default())
+    Ok(keys)
 }

@@ -219,7 +219,7 @@ async fn accounts_that_wait_for_a_permit_say_so_with_a_time_and_go_in_turn() {
         let view = bench.store().message(id.parse().unwrap(), bench.clock_now()).await.unwrap().unwrap();
         let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
         assert_eq!(wait_status.reason, Reason::ApiBusy);
-        let Some(Until::At(at)) = wait_status.until else { panic!("{wait_status:?}") };
+        let Some(Until::NotBefore(at)) = wait_status.until else { panic!("{wait_status:?}") };
         shown.push((view.account.id.to_string(), at));
     }
     bench.advance(seconds(200)).await;

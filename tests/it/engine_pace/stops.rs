@@ -1,6 +1,7 @@
 //! After a stop nothing goes out (P5): pauses and cancellations at the worst moment, and the end of a run.
 
 use outboxd::clock::Clock;
+use outboxd::domain::calendar::{Calendar, parse_spans};
 use outboxd::domain::message::NewMessage;
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
@@ -82,16 +83,35 @@ async fn a_message_that_is_cancelled_while_somebody_types_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_message_that_expires_while_somebody_types_is_not_sent() {
+async fn a_message_that_would_expire_while_somebody_types_goes_without_the_indicator() {
     let mut bench = Bench::new(SEED).await;
     bench.policy.typing.enabled = true;
     let expires_at = Some(crate::queue::at(3));
     let id = bench.enqueue(NewMessage { expires_at, ..to_chat("a", "some words to type") }).await;
     bench.start().await;
     bench.advance(seconds(600)).await;
-    assert_eq!(bench.provider.calls_of(Kind::Composing).len(), 1);
-    assert_eq!(bench.sends().len(), 0);
-    assert_eq!(bench.state(id).await, (StateName::Expired, Reason::Expired));
+    assert_eq!(bench.provider.calls_of(Kind::Composing).len(), 0);
+    assert_eq!(bench.sends().len(), 1);
+    assert_eq!(bench.state(id).await, (StateName::Sent, Reason::Delivered));
+    bench.finish().await;
+}
+
+/// The account is free again only after its hours: the indicator does not announce a message that goes the next day.
+#[tokio::test]
+async fn nothing_types_when_the_hours_end_before_the_send() {
+    let mut bench = Bench::new(SEED).await;
+    bench.policy.typing.enabled = true;
+    // The bench begins at nine.
+    let week = std::array::from_fn(|_| parse_spans("09:00-09:01").unwrap());
+    bench.policy.calendar = Some(Calendar { week, ..Calendar::always() });
+    for n in 0..12 {
+        bench.enqueue(to_chat(&format!("c{n}"), "some words to type")).await;
+    }
+    bench.start().await;
+    bench.advance(seconds(3600)).await;
+    let (sends, typing) = (bench.sends().len(), bench.provider.calls_of(Kind::Composing).len());
+    assert!(sends > 1, "{sends}");
+    assert_eq!(typing, sends, "each indicator is followed by its send");
     bench.finish().await;
 }
 

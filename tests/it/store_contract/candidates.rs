@@ -285,8 +285,30 @@ async fn due_retries_return_to_their_places() {
     queue.enqueue(to_chat("new", "new"), at(400)).await;
     queue.check_order();
     let candidates = queue.store.candidates(Asker::Engine, &account("1"), at(600)).await.unwrap().unwrap();
-    assert!(candidates.has_more_retries);
+    assert!(candidates.returns_retries);
     queue.store.return_retries(account("1"), at(600)).await.unwrap();
     assert_eq!(first_text(&queue, 600).await.as_deref(), Some("00"));
     queue.check_order();
+}
+
+/// A message whose rest is over holds no other of its thread: what is more urgent goes first.
+#[tokio::test]
+async fn what_was_deferred_returns_to_its_place_when_others_wait_for_it() {
+    let queue = Queue::new().await;
+    let deferred = queue.enqueue(to_chat("c", "normal"), at(0)).await;
+    let seq = queue.view(deferred).await.seq;
+    queue.store.defer(seq, Reason::RecipientRest, at(60), String::new(), at(1)).await.unwrap();
+    let alone = queue.store.candidates(Asker::Engine, &account("1"), at(61)).await.unwrap().unwrap();
+    assert!(!alone.returns_retries, "it keeps no other waiting");
+    let urgent = Precedence { urgent: true, ..Precedence::default() };
+    queue.enqueue(NewMessage { precedence: urgent, ..to_chat("c", "urgent") }, at(2)).await;
+    let early = queue.store.candidates(Asker::Engine, &account("1"), at(59)).await.unwrap().unwrap();
+    assert!(!early.returns_retries, "its rest is not over");
+    let due = queue.store.candidates(Asker::Engine, &account("1"), at(61)).await.unwrap().unwrap();
+    assert!(due.returns_retries);
+    let texts = async || turn(&queue, 61).await.heads.into_iter().map(|head| head.text).collect::<Vec<_>>();
+    assert_eq!(texts().await, ["normal"]);
+    queue.store.return_retries(account("1"), at(61)).await.unwrap();
+    assert_eq!(texts().await, ["normal", "urgent"], "the policy picks one of them");
+    queue.check();
 }
