@@ -16,6 +16,12 @@ BEGIN
    WHERE NEW.scope <> 'all' AND (NEW.key IS NULL OR NEW.key = '');
   SELECT RAISE(ABORT, 'outboxd: account_id is for a person, a chat or a campaign; a pause names its account in key')
    WHERE NEW.scope IN ('all', 'account') AND NEW.account_id <> '';
+  SELECT RAISE(ABORT, 'outboxd: key means a missing value; give the user id or the chat id')
+   WHERE NEW.scope IN ('person', 'chat') AND lower(NEW.key) IN ('tbd', 'tba', 'unknown', 'private');
+  SELECT RAISE(ABORT, 'outboxd: key is an e-mail address, a phone number or a handle; write the user id, such as ACoA..., or in/ and the public name')
+   WHERE NEW.scope = 'person'
+     AND (NEW.key GLOB '+[0-9]*' OR NEW.key GLOB '@*'
+       OR (instr(NEW.key, '@') > 0 AND substr(NEW.key, 1, instr(NEW.key, '@') - 1) GLOB '*[^0-9:-]*'));
   SELECT RAISE(ABORT, 'outboxd: key is an address; write the chat id as Unipile returns it')
    WHERE NEW.scope = 'chat' AND (instr(NEW.key, '://') > 0 OR instr(lower(NEW.key), 'linkedin.com/') > 0);
   SELECT RAISE(ABORT, 'outboxd: until is set, and a suppression has no end; leave it out, or write the reason stopped')

@@ -308,6 +308,10 @@ async fn a_stop_that_would_stop_nothing_is_refused_with_the_way_out() {
         ("'person', 'U1', 'because', NULL", "write stopped, or suppressed"),
         ("'campaign', '', 'stopped', NULL", "key is empty"),
         ("'chat', 'https://www.linkedin.com/messaging/thread/2-abc/', 'stopped', NULL", "key is an address"),
+        ("'person', 'jane@example.com', 'stopped', NULL", "an e-mail address"),
+        ("'person', '+491701234567', 'stopped', NULL", "a phone number"),
+        ("'person', '@jane', 'stopped', NULL", "a handle"),
+        ("'person', 'TBD', 'stopped', NULL", "a missing value"),
         ("'person', 'U1', 'stopped', '2020-01-01T00:00:00.000Z'", "until has passed"),
         ("'person', 'U1', 'suppressed', '2999-01-01T00:00:00.000Z'", "a suppression has no end"),
     ] {
@@ -316,10 +320,12 @@ async fn a_stop_that_would_stop_nothing_is_refused_with_the_way_out() {
         assert!(refused.contains("outboxd: ") && refused.contains(says), "{values}: {refused}");
     }
     // A word that may be a public name is stopped as both.
-    let sql = "INSERT INTO stops (scope, key, reason) VALUES ('person', 'Kim-7c2', 'suppressed'), ('person', 'U1', 'stopped')";
+    let sql = "INSERT INTO stops (scope, key, reason) VALUES ('person', 'Kim-7c2', 'suppressed'), ('person', 'U1', 'stopped'), \
+         ('person', '33612345678@s.whatsapp.net', 'stopped')";
     queue.sql().execute(sql, []).unwrap();
     let stored = queue.lines("SELECT key || ' ' || reason FROM stops ORDER BY key");
-    assert_eq!(stored, ["Kim-7c2 suppressed", "U1 stopped", "in/kim-7c2 suppressed"]);
+    let whatsapp = "33612345678@s.whatsapp.net stopped";
+    assert_eq!(stored, [whatsapp, "Kim-7c2 suppressed", "U1 stopped", "in/kim-7c2 suppressed"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

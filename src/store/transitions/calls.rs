@@ -1,7 +1,7 @@
 //! The transaction around calls as one call to SQLite's thread: intents and settlements, however many there are.
 //!
-//! Statement by statement, a transaction is a dozen calls to that thread, which together take longer than what they do; while
-//! many accounts send, the writer would wait for most of that time. No statement sees what another one returned, so each
+//! Statement by statement, a transaction is up to ten calls to that thread; while many accounts send, the writer would wait for
+//! these hops (docs/performance.md). No statement sees what another one returned, so each
 //! asks the database what was granted or settled.
 
 use std::sync::{Arc, LazyLock};
