@@ -278,7 +278,10 @@ impl View {
         let selected = self.selected.as_ref();
         let place = selected.and_then(|selected| selected.place(message.seq));
         let goes_next = place.is_some() && selected.and_then(|selected| selected.selection.next) == place;
-        let another_goes = !goes_next && selected.is_some_and(|selected| selected.selection.next.is_some());
+        let another_goes = !goes_next
+            && selected.is_some_and(|selected| {
+                selected.selection.next.is_some() || selected.candidates.returns_retries
+            });
         let queue_position = match (waiting.is_ready(self.now), another_goes) {
             (true, true) => waiting.queue_position.max(1),
             (true, false) if !goes_next => waiting.queue_position,

@@ -80,6 +80,17 @@ impl Selected {
         let entries: Vec<Entry<'_>> =
             self.candidates.messages.iter().zip(&self.messages).map(entry).collect();
         self.selection = select(&self.selection_input(), &entries);
+        self.wait_for_returns();
+    }
+
+    /// Which message goes is known once due retries are back in their lanes, which the next step does.
+    fn wait_for_returns(&mut self) {
+        let sends = |place: &usize| self.selection.verdicts[*place] == Verdict::Send;
+        if let Some(place) = self.selection.next.filter(sends).filter(|_| self.candidates.returns_retries) {
+            self.selection.next = None;
+            self.selection.verdicts[place] =
+                Verdict::Wait { reason: Reason::Turn, until: Until::NotBefore(self.now) };
+        }
     }
 
     /// Returns whether the selection depends on what the account has sent. The engine asks only if a cap decides; people
