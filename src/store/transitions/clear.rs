@@ -1,7 +1,7 @@
 //! What must be clear before a message is stored, as a condition in SQL: a single message that nothing keeps out is checked
-//! and written with one statement. Each further statement is a call to SQLite's thread, which takes as long as a check.
-//! If such a statement writes nothing, its caller looks for the reason (`repeats.rs`, `suppressed.rs`, the `dedupe_key`)
-//! statement by statement, as for many messages.
+//! and written with one statement, because each further statement is one more call to SQLite's thread. If it writes nothing,
+//! its caller looks for the reason (`repeats.rs`, `suppressed.rs`, the `dedupe_key`) statement by statement, as for many
+//! messages.
 
 use std::sync::{Arc, LazyLock};
 
