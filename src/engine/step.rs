@@ -19,7 +19,8 @@ use super::steps;
 use crate::domain::message::{ChatId, Target};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
-use crate::policy::decide::{Until, Verdict, gates};
+use crate::domain::waiting::Waiting;
+use crate::policy::decide::{Until, Verdict, gates, rests_until};
 use crate::policy::fair_share::Share;
 use crate::policy::hours::{Hours, account_seed, hours_at};
 use crate::policy::pace;
@@ -95,6 +96,11 @@ async fn defer(shared: &Shared, run: &AccountRun, selected: &Selected) -> Result
     let now = selected.now;
     for (place, verdict) in selected.selection.verdicts.iter().enumerate() {
         let (candidate, message) = selected.candidate(place);
+        if let Some(until) = shorter_rest(selected, message) {
+            let why = "the rest after a message to this person became shorter".to_owned();
+            shared.store.defer(candidate.seq, Reason::RecipientRest, until, why, now).await?;
+            return Ok(true);
+        }
         if candidate.due_at > now || candidate.retry_at.is_some_and(|at| at > now) {
             continue;
         }
@@ -122,6 +128,13 @@ async fn defer(shared: &Shared, run: &AccountRun, selected: &Selected) -> Result
         }
     }
     Ok(false)
+}
+
+/// Returns until when a message rests that was deferred under a longer `order.per_recipient`.
+fn shorter_rest(selected: &Selected, message: &Waiting) -> Option<Timestamp> {
+    let deferred = message.retry_at.filter(|_| message.deferred == Some(Reason::RecipientRest) && !message.held)?;
+    let until = rests_until(&selected.selection_input().for_message(message, None)).unwrap_or(selected.now);
+    Some(until.max(selected.now)).filter(|until| *until < deferred)
 }
 
 /// Acts on the verdict on the message that goes next.

@@ -347,7 +347,7 @@ fn stopped(input: &DecisionInput<'_>) -> Gate {
 }
 
 /// Returns until when no message that starts a chat goes to this person.
-fn rests_until(input: &DecisionInput<'_>) -> Option<Timestamp> {
+pub fn rests_until(input: &DecisionInput<'_>) -> Option<Timestamp> {
     let started_at = input.message.started_at.filter(|_| input.message.kind.starts_chat())?;
     Some(started_at.checked_add(input.policy.order.per_recipient).unwrap_or(Timestamp::MAX))
 }

@@ -163,6 +163,31 @@ async fn the_same_person_is_not_started_with_again_for_a_while_and_nobody_waits_
 }
 
 #[tokio::test]
+async fn a_shorter_rest_concerns_messages_that_wait_already() {
+    let mut bench = Bench::new(SEED).await;
+    bench.policy.order.per_recipient = 24 * HOUR;
+    let person = |user: &str, text: &str| NewMessage { text: text.into(), ..to_user(user, Inbox::OfPolicy) };
+    for (user, text) in [("u1", "first"), ("u2", "other"), ("u1", "again"), ("u2", "other again")] {
+        bench.enqueue(person(user, text)).await;
+    }
+    bench.start().await;
+    bench.until_sent(2).await;
+    bench.advance(HOUR).await;
+    assert_eq!(texts(&bench), ["first", "other"]);
+    bench.policy.order.per_recipient = 4 * HOUR;
+    let shorter = bench.policy.clone();
+    bench.handle().set_policy(account("1"), shorter);
+    bench.until_sent(3).await;
+    assert_eq!((texts(&bench)[2].as_str(), bench.sends()[2].wall), ("again", at(0) + 4 * HOUR));
+    // The same if the rule changes while it is not running.
+    bench.policy.order.per_recipient = Duration::ZERO;
+    bench.restart().await;
+    bench.until_sent(4).await;
+    assert!(bench.sends()[3].wall < at(0) + 4 * HOUR + seconds(60), "{:?}", bench.sends()[3].wall);
+    bench.finish().await;
+}
+
+#[tokio::test]
 async fn the_forecast_is_what_the_engine_then_does() {
     let mut bench = Bench::new(SEED).await;
     bench.policy.caps.list = parse_caps(None, "12/hour").unwrap();
