@@ -3,6 +3,7 @@
 //! The supervisor keeps one [`AccountRun`] per account and passes it to each step.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -47,6 +48,8 @@ pub(super) struct AccountRun {
     pub(super) lost_call: bool,
     /// The preflight results for the next message.
     pub(super) preflight: KeptPreflight,
+    /// The policy of the last step.
+    policy: Option<Arc<Policy>>,
     /// What the account last waited for, if that ends for many accounts at one moment.
     waited_for: Option<Reason>,
     /// What the account has sent.
@@ -72,6 +75,7 @@ impl AccountRun {
             plan: None,
             lost_call: false,
             preflight,
+            policy: None,
             waited_for: None,
             sent,
             calls,
@@ -109,6 +113,14 @@ impl AccountRun {
             traces.record(|| Span::new(id, "wait", since, now).with("reason", why.as_str()));
         }
         self.traced_wait = reason.map(|reason| (message, reason, now));
+    }
+
+    /// Returns whether the rules on look-ups, by which messages may be deferred, changed since the last step.
+    pub(super) fn looks_up_otherwise(&mut self, policy: &Arc<Policy>) -> bool {
+        let before = self.policy.replace(Arc::clone(policy));
+        before.is_some_and(|before| {
+            before.caps.profile != policy.caps.profile || before.inmail.reserve != policy.inmail.reserve
+        })
     }
 
     /// Remembers what the account waits for; `None`: it has no message that may go.

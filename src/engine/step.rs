@@ -65,6 +65,11 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.api.stays(&run.id);
         return Ok(Wake::Now);
     }
+    if run.looks_up_otherwise(&selected.policy) {
+        shared.store.look_again(run.id.clone(), now).await?;
+        shared.api.stays(&run.id);
+        return Ok(Wake::Now);
+    }
     if run.calls.decides_again(&selected.candidates.messages) {
         promises::loops(shared, &run.id);
         shared.live.release(&run.id);

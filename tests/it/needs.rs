@@ -139,6 +139,13 @@ async fn the_cap_on_profiles_holds_for_connections_and_others_go_on() {
     assert!(errors[0].starts_with("not known to be a connection"), "{errors:?}");
     assert_eq!(errors[1..], ["caps.profile 1/24h, 1 of 1 used", "caps.profile 1/24h, 1 of 1 used"]);
     assert_eq!((reads(&env), texts(&env.sandbox.world().deliveries())), (1, vec!["other"]));
+    // A higher cap concerns those that wait already.
+    let (code, answer) = daemon.patch("/v1/accounts/acc_1/policy", r#"{"caps.profile": "2/24h"}"#).await;
+    assert_eq!(code, 200, "{answer}");
+    let error = "SELECT error FROM messages WHERE needs IS NOT NULL ORDER BY seq DESC LIMIT 1";
+    let used = async || env.sql(error) == ["caps.profile 2/24h, 2 of 2 used"];
+    assert!(eventually(used).await, "{:?}", env.sql(error));
+    assert_eq!(reads(&env), 2);
     daemon.stop().await;
 }
 

@@ -14,6 +14,7 @@ pub fn hot_statements() -> Vec<(&'static str, String)> {
         ("begin_attempt", attempts::BEGIN_ATTEMPT),
         ("begin_account", attempts::BEGIN_ACCOUNT),
         ("return_retries", defer::RETURN_RETRIES),
+        ("look_again", defer::LOOK_AGAIN),
         ("repeats", repeats::REPEATS),
         ("repeats_of_person", repeats::REPEATS_OF_PERSON),
         ("suppressed", suppressed::SUPPRESSED),

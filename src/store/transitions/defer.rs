@@ -46,6 +46,12 @@ pub(in crate::store) const RETURN_RETRIES: &str = "UPDATE messages SET revision 
      WHERE seq IN (SELECT m.seq FROM messages AS m INDEXED BY messages_retry WHERE m.account_id = ?1 AND m.state = 'queued' \
        AND m.retry_at IS NOT NULL AND m.retry_at <= ?2 ORDER BY m.retry_at LIMIT ?3 + 0)";
 
+/// Deferrals that follow from a rule on look-ups.
+pub(in crate::store) const LOOK_AGAIN: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, updated_at = ?2 \
+     WHERE seq IN (SELECT m.seq FROM messages AS m INDEXED BY messages_retry WHERE m.account_id = ?1 AND m.state = 'queued' \
+       AND m.retry_at IS NOT NULL AND m.retry_at > ?2 AND m.held_at IS NULL AND (m.reason = 'inmail_credits' \
+         OR (m.reason IN ('resolving', 'not_connected') AND m.error GLOB 'caps.profile *')) LIMIT ?3 + 0)";
+
 impl Store {
     /// Returns until when the InMails of this balance wait, and why. The time may have passed. `None` if they do not
     /// wait.
@@ -118,6 +124,20 @@ impl Store {
         let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
         self.execute(now, query.bind(AT_ONCE)).await?;
         Ok(())
+    }
+
+    /// Makes InMails that wait for credits, and messages that wait for room in a cap on profiles, due now, some in one
+    /// transaction: the rules on these changed.
+    pub(crate) async fn look_again(&self, account: AccountId, now: Timestamp) -> Result<()> {
+        const END: &str = "UPDATE inmail_holds SET until = ?2 WHERE account_id = ?1 AND until > ?2";
+        let at = time_text(now);
+        self.execute(now, sqlx::query(END).bind(account.as_str().to_owned()).bind(at.clone())).await?;
+        loop {
+            let query = sqlx::query(LOOK_AGAIN).bind(account.as_str().to_owned()).bind(at.clone());
+            if self.execute(now, query.bind(AT_ONCE)).await? < u64::from(AT_ONCE) {
+                return Ok(());
+            }
+        }
     }
 
     /// Fails a queued message that cannot be sent; no call was made. Returns `false` if it is no longer

@@ -11,7 +11,7 @@ use super::bench::Bench;
 use super::carrier::{Answer, Kind};
 use super::time::seconds;
 use super::{SEED, assert_paced};
-use crate::queue::{to_chat, to_user};
+use crate::queue::{account, to_chat, to_user};
 
 fn with(specifics: Value, message: NewMessage) -> NewMessage {
     let specifics = Some(Specifics::parse("specifics", specifics).expect("it is right"));
@@ -166,6 +166,23 @@ async fn inmails_wait_while_only_the_reserve_is_left_and_the_rest_of_the_account
         .lines("SELECT kind, detail FROM events WHERE kind LIKE 'account.inmails%' ORDER BY seq");
     let held = "account.inmails_held|5 classic credits are left and 5 are kept back";
     assert_eq!(events, [held, "account.inmails_released|classic"]);
+    bench.finish().await;
+}
+
+/// An operator who lowers the reserve does not wait until the credits are read again.
+#[tokio::test]
+async fn a_lower_reserve_concerns_inmails_that_wait_already() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.set_credits(&[("classic", 5)]);
+    let waits = bench.enqueue(inmail("1")).await;
+    bench.start().await;
+    bench.advance(seconds(60)).await;
+    assert_eq!(why(&bench, waits).await.1, Reason::InmailCredits);
+    bench.policy.inmail.reserve = 4;
+    let lower = bench.policy.clone();
+    bench.handle().set_policy(account("1"), lower);
+    bench.until_sent(1).await;
+    assert!(bench.sends()[0].at_ms < 120_000, "{:?}", bench.sends());
     bench.finish().await;
 }
 
