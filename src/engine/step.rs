@@ -137,7 +137,8 @@ async fn defer(shared: &Shared, run: &AccountRun, selected: &Selected) -> Result
 
 /// Returns until when a message rests that was deferred under a longer `order.per_recipient`.
 fn shorter_rest(selected: &Selected, message: &Waiting) -> Option<Timestamp> {
-    let deferred = message.retry_at.filter(|_| message.deferred == Some(Reason::RecipientRest) && !message.held)?;
+    let deferred =
+        message.retry_at.filter(|_| message.deferred == Some(Reason::RecipientRest) && !message.held)?;
     let until = rests_until(&selected.selection_input().for_message(message, None)).unwrap_or(selected.now);
     Some(until.max(selected.now)).filter(|until| *until < deferred)
 }

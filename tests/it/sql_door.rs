@@ -326,6 +326,12 @@ async fn a_stop_that_would_stop_nothing_is_refused_with_the_way_out() {
     let stored = queue.lines("SELECT key || ' ' || reason FROM stops ORDER BY key");
     let whatsapp = "33612345678@s.whatsapp.net stopped";
     assert_eq!(stored, [whatsapp, "Kim-7c2 suppressed", "U1 stopped", "in/kim-7c2 suppressed"]);
+    // A DELETE of the word ends both.
+    queue.sql().execute("DELETE FROM stops WHERE key = 'Kim-7c2'", []).unwrap();
+    assert_eq!(queue.lines("SELECT key || ' ' || reason FROM stops ORDER BY key"), [whatsapp, "U1 stopped"]);
+    let lifted =
+        queue.lines("SELECT detail ->> 'key' FROM events WHERE kind = 'stop.lifted' ORDER BY detail ->> 'key'");
+    assert_eq!(lifted, ["Kim-7c2", "in/kim-7c2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
