@@ -5,6 +5,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::Settings;
 use super::keys::{ACCOUNT, Keys, POLICY};
@@ -67,6 +68,9 @@ fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
+/// An account reads at most 90 chats within the interval (`engine/poll.rs`): with a shorter one, faster than the guide sends.
+const SHORTEST_POLL: Duration = Duration::from_secs(90 * 10);
+
 /// Returns warnings about settings that are allowed but risky.
 pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -115,6 +119,12 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
         warnings.push(format!(
             "unipile.account_requests_per_second is {own}: expect Unipile to answer 429; 2 is the default"
         ));
+    }
+    if settings.poll.is_some_and(|poll| poll < SHORTEST_POLL) {
+        warnings.push(
+            "inbound.poll is shorter than 15m: of an account with 90 chats or more, one is read more often than every 10s"
+                .to_owned(),
+        );
     }
     if settings.api.socket_mode & 0o002 != 0 {
         let mode = settings.api.socket_mode;

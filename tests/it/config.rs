@@ -279,6 +279,7 @@ fn warnings_tell_what_is_allowed_but_unwise() {
         ),
         ("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "5000", "unipile.requests_per_second is 5000"),
         ("OUTBOXD_UNIPILE_ACCOUNT_REQUESTS_PER_SECOND", "50", "unipile.account_requests_per_second is 50"),
+        ("OUTBOXD_INBOUND_POLL", "1s", "inbound.poll is shorter than 15m"),
         ("OUTBOXD_API_SOCKET_MODE", "0666", "api.socket_mode 0666 lets every user"),
         ("OUTBOXD_ACCOUNTS_KNOWN_ONLY", "true", "every message will be refused"),
         (
