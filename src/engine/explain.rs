@@ -98,7 +98,7 @@ impl EngineHandle {
         let mut wait_statuses = Vec::with_capacity(messages.len());
         for message in messages {
             if message.waiting.is_none() {
-                wait_statuses.push(of_state(message));
+                wait_statuses.push(of_state(message, self.api_health().unreachable_until));
                 continue;
             }
             let account = &message.account.id;
@@ -116,7 +116,7 @@ impl EngineHandle {
         let waiting = message.waiting.as_ref();
         let (wait_status, gates) = match waiting {
             Some(_) => view.judge(message),
-            None => (of_state(message), Vec::new()),
+            None => (of_state(message, view.live.api_unreachable_until), Vec::new()),
         };
         Ok(Explanation {
             now: view.now,
@@ -274,7 +274,9 @@ impl View {
     /// Decides about a queued message and returns its gates: the selection's verdict if it is a candidate; otherwise
     /// the message that goes next is ahead of it.
     fn judge(&self, message: &MessageView) -> (WaitStatus, Vec<Gate>) {
-        let Some(waiting) = &message.waiting else { return (of_state(message), Vec::new()) };
+        let Some(waiting) = &message.waiting else {
+            return (of_state(message, self.live.api_unreachable_until), Vec::new());
+        };
         let selected = self.selected.as_ref();
         let place = selected.and_then(|selected| selected.place(message.seq));
         let goes_next = place.is_some() && selected.and_then(|selected| selected.selection.next) == place;
@@ -341,7 +343,12 @@ fn both(one: Until, other: Until) -> Until {
     }
 }
 
-fn of_state(message: &MessageView) -> WaitStatus {
+fn of_state(message: &MessageView, unreachable_until: Option<Timestamp>) -> WaitStatus {
+    // No chat is read before the API answers again.
+    let read_at = message.reconcile_at.filter(|_| message.state == StateName::Uncertain);
+    if let Some(until) = unreachable_until.filter(|until| read_at.is_some_and(|at| at < *until)) {
+        return WaitStatus::new(Reason::ApiUnreachable, Some(Until::NotBefore(until)));
+    }
     let until = match message.state {
         StateName::Review => Some(Until::Person),
         // Its chat is read then, which may settle it or not.

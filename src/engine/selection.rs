@@ -146,10 +146,10 @@ pub(super) async fn selected(
 
 /// Returns what is known only while running, except the typing indicator.
 pub(super) fn live(shared: &Shared, account: &AccountId) -> Live {
-    let Busy { trial_until, busy_until } = shared.api.busy(account);
+    let Busy { trial_until, busy_until, silent_until } = shared.api.busy(account);
     Live {
         storage_failing_until: shared.storage_trouble().map(|trouble| trouble.next_try_at),
-        api_unreachable_until: shared.api.health().unreachable_until,
+        api_unreachable_until: shared.api.health().unreachable_until.or(silent_until),
         api_trial_until: trial_until,
         api_busy_until: busy_until,
         typing_until: None,

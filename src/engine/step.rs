@@ -196,6 +196,10 @@ async fn act(
         }
         // The guard wakes the account when the API can be reached again.
         Verdict::Wait { reason: Reason::ApiUnreachable, .. } => {
+            if shared.api.busy(&run.id).silent_until.is_some() {
+                shared.api.stays(&run.id);
+                return Ok(Wake::Idle);
+            }
             shared.live.release(&run.id);
             Ok(if shared.api.waits_for_api(&run.id) { Wake::Idle } else { Wake::Now })
         }

@@ -8,16 +8,15 @@ use jiff::Timestamp;
 
 use super::hours::{Hours, account_seed, hours_at};
 use super::warm_up::{LoweredBy, Lowering};
-use super::{quota, steps};
+use super::{before, quota};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::Ledger;
 use crate::domain::outcome::DownCause;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
-use crate::domain::state::StateName;
 use crate::domain::step::StepWaiting;
 use crate::domain::stop::FOREVER;
-use crate::domain::waiting::{BlockedBy, Waiting};
+use crate::domain::waiting::Waiting;
 
 /// What to do with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,7 +275,10 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
         gate(Reason::ReplyUnknown, read_again(Reason::ReplyUnknown)),
         gate(
             Reason::ChatOrder,
-            message.blocked_by.map(|_| earliest_before(input).map_or(Until::Person, Until::NotBefore)),
+            message.blocked_by.map(|_| {
+                let pace = (now, next_call(input));
+                before::leaves(message, pace, &input.policy.zone).map_or(Until::Person, Until::NotBefore)
+            }),
         ),
         gate(Reason::RecipientRest, deferred(Reason::RecipientRest).or_else(|| later(rests_until(input)))),
         gate(Reason::OutsideHours, outside_hours(input)),
@@ -298,23 +300,10 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
 
 /// Returns what a step waits for whose predecessor is not sent: the earliest time at which its own wait can end.
 fn step_before(input: &DecisionInput<'_>) -> Option<Until> {
-    let Some(StepWaiting::Before(wait)) = input.message.step else { return None };
-    let sent_at = earliest_before(input);
-    Some(sent_at.map_or(Until::Person, |at| Until::NotBefore(steps::wait_end(at, wait, &input.policy.zone))))
-}
-
-/// Returns the earliest time at which the message before it in its thread lets it go, because it was sent or, if this is not
-/// its next step, because it expired; `None` if a person must let it go, or one that it waits for.
-fn earliest_before(input: &DecisionInput<'_>) -> Option<Timestamp> {
-    let message = input.message;
-    let first = message.blocked_by;
-    let sent_at = match first {
-        Some(first) if waits_for_person(first) => None,
-        first => Some(first.and_then(|first| first.retry_at).unwrap_or(input.now).max(next_call(input))),
-    };
-    let is_step = matches!(message.step, Some(StepWaiting::Before(_)));
-    let expires_at = first.and_then(|first| first.expires_at);
-    steps::earliest((sent_at, expires_at), &message.between, is_step, &input.policy.zone)
+    let DecisionInput { now, message, policy, .. } = input;
+    let Some(StepWaiting::Before(wait)) = message.step else { return None };
+    let at = before::step_begins(message, wait, (*now, next_call(input)), &policy.zone);
+    Some(at.map_or(Until::Person, Until::NotBefore))
 }
 
 fn step_wait(input: &DecisionInput<'_>) -> Option<Until> {
@@ -387,11 +376,6 @@ fn turn(input: &DecisionInput<'_>) -> Timestamp {
     let queue_position = u32::try_from(input.message.queue_position).unwrap_or(u32::MAX);
     let pauses = input.policy.gap.min.saturating_mul(queue_position);
     next_call(input).checked_add(pauses).unwrap_or(Timestamp::MAX)
-}
-
-/// Returns whether only a person lets the earlier message go on: it is in review, held, or under a stop without an end.
-fn waits_for_person(blocked_by: BlockedBy) -> bool {
-    blocked_by.state == StateName::Review || blocked_by.retry_at.is_some_and(|at| at >= FOREVER)
 }
 
 #[cfg(test)]

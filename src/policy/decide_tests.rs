@@ -6,8 +6,10 @@ use crate::domain::caps::parse_caps;
 use crate::domain::kind::Kind;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::policy::{Caps, Gap, WarmUp};
+use crate::domain::state::StateName;
 use crate::domain::step::{StepWait, StepWaiting};
 use crate::domain::stop::{StopReason, StoppedBy};
+use crate::domain::waiting::BlockedBy;
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -4,6 +4,7 @@
 //! and the dice are arguments, so a test can print a whole schedule.
 
 pub mod audit;
+mod before;
 pub mod decide;
 pub mod evidence;
 pub mod fair_share;

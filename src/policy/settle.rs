@@ -53,7 +53,7 @@ pub fn consequence(
     dice: &mut impl Rng,
 ) -> Consequence {
     let outcome = blamed(outcome, blame);
-    let (mut history, mut hold) = failures(&outcome, blame, now, policy, history);
+    let (mut history, mut hold) = failures(sending.retries, &outcome, blame, now, policy, history);
     let mut account_down = None;
     let mut key_refused = None;
     let mut again = Again::WithItsAccount;
@@ -115,6 +115,7 @@ fn blamed(outcome: Outcome, blame: Blame) -> Outcome {
 /// Counts attempts that failed in a row through the account's own fault; enough of them make the account rest, and
 /// then the count begins again. Failures that concern a recipient, the message or the API do not count.
 fn failures(
+    retries: u32,
     outcome: &Outcome,
     blame: Blame,
     now: Timestamp,
@@ -123,6 +124,12 @@ fn failures(
 ) -> (History, Option<AccountHold>) {
     let failures = match outcome {
         Outcome::Accepted { .. } => 0,
+        // A gateway that refuses one message again and again refuses that message.
+        Outcome::NotSent { problem, hold: Hold::Message }
+            if retries > 0 && problem.heard() == Heard::Trouble =>
+        {
+            history.failures
+        }
         other => {
             let one = u32::from(is_accounts_fault(other, blame));
             history.failures.saturating_add(blame.earlier).saturating_add(one)

@@ -92,6 +92,23 @@ fn so_many_failures_in_a_row_make_it_rest_and_a_success_forgets_them() {
     }
 }
 
+/// A gateway that refuses one message again and again says nothing about the account.
+#[test]
+fn the_retries_of_one_message_that_a_gateway_refuses_count_once() {
+    let mut history = History::default();
+    let gateway = answered("outboxd/untyped_answer", 403, "<html>");
+    let dice = &mut crate::clock::dice(1);
+    for retries in 0..5 {
+        let outcome = Outcome::NotSent { problem: gateway.clone(), hold: Hold::Api };
+        let (blame, sending) =
+            (Blame { is_own: true, earlier: 0 }, Sending { attempt: retries + 1, retries });
+        let consequence = consequence(sending, outcome, blame, at(0), &policy(), &history, dice);
+        assert_eq!(consequence.hold, None, "after {retries} retries");
+        history = consequence.history;
+    }
+    assert_eq!(history.failures, 1);
+}
+
 #[test]
 fn what_is_not_the_messages_fault_counts_for_nothing() {
     let history = History { failures: 2, ..History::default() };

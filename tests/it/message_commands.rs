@@ -148,3 +148,38 @@ async fn an_update_of_any_column_is_refused_and_names_the_way() {
     assert!(error.contains("outboxd cancel") && error.contains("message_commands"), "{error}");
     assert_eq!(queue.lines("SELECT * FROM messages"), before);
 }
+
+/// A step whose place another message has taken is not queued again, and holds up no other command.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_in_the_queue_already_is_not_retried_and_the_next_command_is_carried_out() {
+    let (env, daemon) = quiet().await;
+    let insert = |text: &str| {
+        let sql = format!(
+            "INSERT INTO messages (account_id, users_ids, text, campaign, step) VALUES ('acc_1', 'ACoARJ1', '{text}', 'c', 1) RETURNING id"
+        );
+        env.sql(&sql).remove(0)
+    };
+    let rejected = insert("Hi {{x}}");
+    daemon.becomes(&rejected, "rejected").await;
+    let taken = insert("real");
+    daemon.becomes(&taken, "queued").await;
+    let edited = ask(&env, "command, text", &format!("'{rejected}', 'edit', 'mended'"));
+    assert_eq!(answer(&env, &edited).await, "edited");
+    let retried = ask(&env, "command", &format!("'{rejected}', 'retry'"));
+    let cancelled = ask(&env, "command", &format!("'{taken}', 'cancel'"));
+    let error = answer(&env, &retried).await;
+    assert!(
+        error.contains(&format!("is in the queue for this person already, as message {taken}")),
+        "{error}"
+    );
+    assert_eq!(answer(&env, &cancelled).await, "cancelled");
+    // What contradicts the schema for another reason is an answer as well.
+    env.sql("CREATE TRIGGER odd BEFORE UPDATE OF held_at ON messages BEGIN SELECT RAISE(ABORT, 'odd'); END");
+    let other = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c", "text": "x"}"#).await;
+    let held = ask(&env, "command", &format!("'{other}', 'hold'"));
+    let cancelled = ask(&env, "command", &format!("'{other}', 'cancel'"));
+    let error = answer(&env, &held).await;
+    assert!(error.contains("does not fit what the queue holds") && error.contains("odd"), "{error}");
+    assert_eq!(answer(&env, &cancelled).await, "cancelled");
+    daemon.stop().await;
+}

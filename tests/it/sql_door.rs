@@ -311,6 +311,17 @@ async fn a_stop_that_would_stop_nothing_is_refused_with_the_way_out() {
         ("'person', 'jane@example.com', 'stopped', NULL", "an e-mail address"),
         ("'person', '+491701234567', 'stopped', NULL", "a phone number"),
         ("'person', '@jane', 'stopped', NULL", "a handle"),
+        ("'person', '[\"ACoAV1\"]', 'suppressed', NULL", "users_ids ->> 0"),
+        ("'person', 'ACoAV2,ACoAV3', 'suppressed', NULL", "one row for each"),
+        ("'person', 'ACoA1;ACoA2', 'suppressed', NULL", "one row for each"),
+        ("'person', char(39) || 'ACoA1' || char(39), 'suppressed', NULL", "write the id alone"),
+        ("'person', 'ACoA1' || char(0), 'suppressed', NULL", "write the id alone"),
+        ("'person', '=A1', 'suppressed', NULL", "a formula"),
+        ("'person', '1.23E+11', 'suppressed', NULL", "a number in the form of a table"),
+        ("'person', '123456.0', 'suppressed', NULL", "a number in the form of a table"),
+        ("'person', 'user_id', 'suppressed', NULL", "the name of a column"),
+        ("'chat', '[\"2-x\"]', 'stopped', NULL", "write the id alone"),
+        ("'account', 'acc_1,acc_2', 'account_paused', NULL", "one row for each"),
         ("'person', 'TBD', 'stopped', NULL", "a missing value"),
         ("'person', 'U1', 'stopped', '2020-01-01T00:00:00.000Z'", "until has passed"),
         ("'person', 'U1', 'suppressed', '2999-01-01T00:00:00.000Z'", "a suppression has no end"),
@@ -329,8 +340,8 @@ async fn a_stop_that_would_stop_nothing_is_refused_with_the_way_out() {
     // A DELETE of the word ends both.
     queue.sql().execute("DELETE FROM stops WHERE key = 'Kim-7c2'", []).unwrap();
     assert_eq!(queue.lines("SELECT key || ' ' || reason FROM stops ORDER BY key"), [whatsapp, "U1 stopped"]);
-    let lifted =
-        queue.lines("SELECT detail ->> 'key' FROM events WHERE kind = 'stop.lifted' ORDER BY detail ->> 'key'");
+    let lifted = queue
+        .lines("SELECT detail ->> 'key' FROM events WHERE kind = 'stop.lifted' ORDER BY detail ->> 'key'");
     assert_eq!(lifted, ["Kim-7c2", "in/kim-7c2"]);
 }
 

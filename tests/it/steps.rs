@@ -421,6 +421,37 @@ async fn steps_that_change_with_another_are_counted_as_changed() {
     daemon.stop().await;
 }
 
+/// All steps of a person stay on one account, also those that were cancelled or rejected.
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_steps_move_together_and_a_step_on_another_account_is_not_queued_again() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let rows = [step("U1", 1, ""), step("U1", 2, "2 seconds")];
+    let stored = ids(&batch(&daemon, &rows).await);
+    let (ok, said) = run(env.outboxd(&["cancel", "--campaign", "autumn", "--yes"]), "");
+    assert!(ok, "{said}");
+    let path = format!("/v1/messages/{}", stored[0]);
+    assert_eq!(daemon.patch(&path, r#"{"account_id": "acc_2"}"#).await.0, 200);
+    for id in &stored {
+        assert_eq!(message(&daemon, id).await["account_id"], "acc_2");
+    }
+    let (ok, said) = run(env.outboxd(&["retry", "--campaign", "autumn"]), "");
+    assert!(ok && said == "queued again: 2\n", "{said}");
+    let sql = "INSERT INTO messages (account_id, users_ids, text, campaign, step, wait) \
+         VALUES ('acc_1', 'U1', 'Hi {{x}}', 'autumn', 3, '2 seconds') RETURNING id";
+    let rejected = env.sql(sql).remove(0);
+    daemon.becomes(&rejected, "rejected").await;
+    let path = format!("/v1/messages/{rejected}");
+    assert_eq!(daemon.patch(&path, r#"{"text": "third"}"#).await.0, 200);
+    let (ok, said) = run(env.outboxd(&["retry", &rejected]), "");
+    assert!(!ok && said.contains("is on acc_1, and other steps of this person are on acc_2"), "{said}");
+    assert_eq!(daemon.patch(&path, r#"{"account_id": "acc_2"}"#).await.0, 200);
+    let (ok, said) = run(env.outboxd(&["retry", &rejected]), "");
+    assert!(ok, "{said}");
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_steps_of_a_person_move_together_until_the_first_is_sent() {
     let env = TestEnv::new().await.hasty();

@@ -464,3 +464,31 @@ async fn a_stop_that_makes_no_sense_is_refused_with_every_fault() {
     assert!(!ok && said.contains("no column names the person; name it `user_id`"), "{said}");
     daemon.stop().await;
 }
+
+/// Stops of an older version that name a person by a word or an address hold the profile after the upgrade.
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_of_an_older_version_hold_their_people_after_the_upgrade() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_PEOPLE_RESOLVE", "true");
+    env.serve().await.stop().await;
+    for sql in [
+        "DELETE FROM _sqlx_migrations WHERE version = 11",
+        "DROP TRIGGER stops_word_lifted",
+        "DROP TRIGGER stops_single_key",
+        "DROP TRIGGER stops_writer",
+        "INSERT INTO stops (scope, key, reason, actor, note) VALUES ('person', 'kim-7c2', 'suppressed', 'operator', 'by phone'), \
+           ('person', 'KIM-7c2', 'suppressed', 'operator', NULL), ('person', 'ACoAB12', 'suppressed', 'operator', NULL), \
+           ('person', 'https://www.linkedin.com/in/Jane-Doe/?trk=x', 'suppressed', 'operator', NULL)",
+    ] {
+        env.sql(sql);
+    }
+    let daemon = env.serve().await;
+    let stored =
+        env.sql("SELECT key || ' ' || coalesce(note, '-') FROM stops WHERE key GLOB 'in/*' ORDER BY key");
+    assert_eq!(stored, ["in/jane-doe -", "in/kim-7c2 by phone"]);
+    for name in ["kim-7c2", "jane-doe"] {
+        let body = json!({"account_id": "acc_1", "users_ids": format!("https://www.linkedin.com/in/{name}/"), "text": "x"});
+        let (status, answer) = daemon.post("/v1/messages", &body.to_string()).await;
+        assert_eq!(status, 409, "{name}: {answer}");
+    }
+    daemon.stop().await;
+}

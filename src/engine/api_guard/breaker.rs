@@ -63,6 +63,8 @@ pub(super) struct Breaker {
     failures: u32,
     /// Openings and failed probes since sends were last answered; the pause grows with them.
     tries: u32,
+    /// The failures when the last of `tries` was counted: calls that were in flight together are one try.
+    tried: u64,
     /// Whether a send failed since one was answered.
     sends_failed: bool,
     /// Sends go one at a time, the next one not before `trial_at`.
@@ -154,7 +156,7 @@ impl Breaker {
                     // The API is to blame, and no account.
                     self.suspects.clear();
                     self.open(now, dice);
-                } else if self.failures >= OPENS_AFTER {
+                } else if self.failures >= OPENS_AFTER || self.risked >= MAX_RISKED {
                     self.open(now, dice);
                 }
                 false
@@ -186,6 +188,16 @@ impl Breaker {
             None => self.silent_since.unwrap_or(now) + SILENCE,
         };
         (!self.may_send(now)).then(|| self.next_trial(now).unwrap_or_else(silent))
+    }
+
+    /// Returns whether sends wait because no call was answered for so long that a read probes the API.
+    pub(super) fn is_silent(&self) -> bool {
+        self.open.is_none() && !self.on_trial && self.risked >= MAX_RISKED && self.probing.is_some()
+    }
+
+    /// Returns whether a send is in flight, or has a permit.
+    pub(super) fn sends(&self) -> bool {
+        self.sends_out + self.granted > 0
     }
 
     pub(super) fn works(&mut self, account: &AccountId) {
@@ -292,9 +304,11 @@ impl Breaker {
             self.open(now, dice);
         } else if ended.is_send && self.sends_fail() {
             // Reads are answered, so only sends wait.
-            self.tries = self.tries.saturating_add(1);
             self.on_trial = true;
-            self.trial_at = now + pace::draw_api_pause(dice, self.tries) * TRIAL_PAUSE;
+            if ended.began.failures >= self.tried {
+                self.count_try();
+                self.trial_at = now + pace::draw_api_pause(dice, self.tries) * TRIAL_PAUSE;
+            }
         }
         is_own && !ended.no_connection
     }
@@ -304,8 +318,13 @@ impl Breaker {
         self.failed_sends >= FAILING_SENDS && self.failed_senders.len() >= FAILING_ACCOUNTS
     }
 
-    fn open(&mut self, now: Duration, dice: &mut Dice) {
+    fn count_try(&mut self) {
         self.tries = self.tries.saturating_add(1);
+        self.tried = self.tally.failures;
+    }
+
+    fn open(&mut self, now: Duration, dice: &mut Dice) {
+        self.count_try();
         self.open = Some(Open { probe_at: now + pace::draw_api_pause(dice, self.tries) });
     }
 }

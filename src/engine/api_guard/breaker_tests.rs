@@ -111,11 +111,12 @@ fn at_most_five_sends_start_without_an_answer() {
     let sends: Vec<_> = (0..100).filter_map(|n| world.send(n)).collect();
     assert_eq!(sends.len(), 5);
     assert_eq!(world.breaker.probe_at(), Some(s(3)), "a read finds out");
-    world.probe(Heard::Trouble);
-    world.probe(Heard::Trouble);
+    world.now = s(3);
+    world.breaker.probe_begins(world.now);
+    assert!(world.breaker.is_silent(), "what waits is not said to wait for the rate");
     assert!(world.send(50).is_none());
-    world.probe(Heard::Trouble);
-    assert!(world.breaker.is_open(), "three silent reads");
+    world.breaker.probed(Heard::Trouble, world.now, &mut world.dice);
+    assert!(world.breaker.is_open(), "five sends and a read without an answer");
     for send in sends {
         assert_eq!(world.ends(send, Heard::Trouble), Blame::default(), "no account is blamed");
     }
@@ -267,6 +268,20 @@ fn sends_of_several_accounts_that_fail_go_on_trial_one_at_a_time_although_reads_
         sent += started.len();
         started.into_iter().for_each(|call| _ = world.ends(call, Heard::Answer));
     }
+}
+
+/// An outage of seconds that catches many sends at once is one failed try, not many.
+#[test]
+fn sends_that_fail_together_are_one_try() {
+    let mut world = World::new();
+    let sends: Vec<_> = (1..=5).filter_map(|n| world.send(n)).collect();
+    for send in sends {
+        world.read(50, Heard::Answer);
+        world.ends(send, Heard::Trouble);
+    }
+    assert!(world.breaker.is_on_trial());
+    let pause = world.breaker.next_trial(world.now).expect("a trial is planned");
+    assert!(pause <= s(15), "{pause:?}");
 }
 
 #[test]

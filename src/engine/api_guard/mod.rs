@@ -26,6 +26,7 @@ use tokio::sync::{Notify, oneshot};
 
 use self::breaker::Breaker;
 use self::call::OpenCall;
+use self::kind::{SEND, TYPED, TYPING};
 use self::permits::{Asked, Permits};
 use self::rates::Rates;
 use super::{EngineHandle, Wakeups};
@@ -56,6 +57,8 @@ pub(super) struct Busy {
     pub(super) trial_until: Option<Timestamp>,
     /// Set if it waits for its turn.
     pub(super) busy_until: Option<Timestamp>,
+    /// Set if it waits because no call is answered.
+    pub(super) silent_until: Option<Timestamp>,
 }
 
 pub(super) struct ApiGuard {
@@ -81,6 +84,8 @@ struct State {
     waiting_for_api: BTreeSet<AccountId>,
     /// The account of the last probe; the next probe reads another one.
     probed: Option<AccountId>,
+    /// When a step last asked to send.
+    asked_to_send: Option<Duration>,
 }
 
 /// The right to make one request.
@@ -93,7 +98,17 @@ pub(super) struct Permit {
     pub(super) typed_until: Option<Duration>,
 }
 
+/// An account that asked to send within this time may only be in its gap.
+const ASKED_LATELY: Duration = Duration::from_secs(120);
+
 impl State {
+    /// Returns whether anything is tried: a send waits, is in flight, or was asked for lately.
+    fn sends_at(&self, now: Duration) -> bool {
+        [TYPED, SEND, TYPING].iter().any(|queue| !self.permits.queues[*queue].is_empty())
+            || self.breaker.sends()
+            || self.asked_to_send.is_some_and(|at| now.saturating_sub(at) < ASKED_LATELY)
+    }
+
     /// Begins a probe and returns the account to read, if one is known. Each probe reads another account, because the
     /// reads of one account may fail alone.
     fn begin_probe(&mut self, now: Duration) -> Option<AccountId> {
@@ -117,6 +132,7 @@ impl ApiGuard {
             closed: false,
             waiting_for_api: BTreeSet::new(),
             probed: None,
+            asked_to_send: None,
         };
         Self {
             clock,
@@ -137,6 +153,9 @@ impl ApiGuard {
     pub(super) fn ask(self: &Arc<Self>, account: &AccountId, kind: Kind) -> Option<Permit> {
         let now = self.clock.monotonic();
         let mut state = self.state();
+        if matches!(kind, Kind::Send | Kind::Typing { .. }) {
+            state.asked_to_send = Some(now);
+        }
         let State { permits, breaker, .. } = &mut *state;
         breaker.works(account);
         if breaker.is_open() {
@@ -225,9 +244,11 @@ impl ApiGuard {
         let state = self.state();
         let Some(at) = state.permits.busy_until(account, now, &state.breaker) else { return Busy::default() };
         let until = Some(after(wall, at.saturating_sub(now)));
-        match state.breaker.is_on_trial() && state.permits.waits_to_send(account) {
-            true => Busy { trial_until: until, busy_until: None },
-            false => Busy { trial_until: None, busy_until: until },
+        let none = Busy::default();
+        match state.permits.waits_to_send(account) {
+            true if state.breaker.is_on_trial() => Busy { trial_until: until, ..none },
+            true if state.breaker.is_silent() => Busy { silent_until: until, ..none },
+            true | false => Busy { busy_until: until, ..none },
         }
     }
 
@@ -237,9 +258,11 @@ impl ApiGuard {
         let state = self.state();
         let until = state.breaker.opens_until().map(|at| at.max(now + Duration::from_millis(1)));
         let unreachable_until = until.map(|at| after(wall, at.saturating_sub(now)));
-        let trial_at = state.breaker.is_on_trial().then(|| state.breaker.next_trial(now).unwrap_or(now));
+        let tries = state.breaker.is_on_trial() && state.sends_at(now);
+        let trial_at = tries.then(|| state.breaker.next_trial(now).unwrap_or(now));
         let trial_at = trial_at.map(|at| after(wall, at.saturating_sub(now)));
-        ApiHealth { failures: state.breaker.failures(), unreachable_until, trial_at }
+        let fails = tries || state.breaker.is_open();
+        ApiHealth { failures: if fails { state.breaker.failures() } else { 0 }, unreachable_until, trial_at }
     }
 
     /// Returns how many calls the API has answered.

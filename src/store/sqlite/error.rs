@@ -160,6 +160,11 @@ impl StoreError {
         }
     }
 
+    /// Returns whether a change contradicts a constraint or a trigger of the schema; trying again does not help then.
+    pub(crate) fn is_constraint(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if sqlite::is_constraint(error))
+    }
+
     /// Returns the error with its causes, for a log line.
     pub(crate) fn chain(&self) -> String {
         use std::error::Error as _;

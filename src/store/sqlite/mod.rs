@@ -79,6 +79,11 @@ pub(super) fn is_unwritable(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(8 | 14))
 }
 
+/// Returns whether `error` means that a change contradicts a constraint or a trigger: SQLITE_CONSTRAINT.
+pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
+    code(error) == Some(19)
+}
+
 /// Returns SQLite's primary result code.
 fn code(error: &sqlx::Error) -> Option<u32> {
     let code = error.as_database_error()?.code()?;

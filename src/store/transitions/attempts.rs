@@ -156,7 +156,7 @@ pub(in crate::store) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (seq, num
 
 pub(in crate::store) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at, \
        first_call_at = coalesce(accounts.first_call_at, j.at), break_left = j.limits ->> 'break_left', \
-       on_break = j.limits ->> 'on_break', virtual_time = coalesce(j.limits ->> 'floor', accounts.virtual_time), \
+       on_break = j.limits ->> 'on_break', virtual_time = coalesce(j.limits ->> 'virtual_time', accounts.virtual_time), \
        warm_up_again_at = CASE WHEN j.limits ->> 'warms_up_again' THEN j.at ELSE accounts.warm_up_again_at END \
      FROM (SELECT value ->> 2 AS at, value ->> 3 AS id, value ->> 4 AS gap_ms, value ->> 5 AS next_call_at, \
                   value -> 9 AS limits \

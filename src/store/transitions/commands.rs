@@ -133,20 +133,46 @@ pub(super) async fn carry_out(
     {
         return Ok(Commanded::Refused { state, errors: vec![refusal], existing: None });
     }
-    let changed = match command {
-        Command::Cancel => Ok(Some(withdraw::cancel_row(connection, &row, state, context.now).await?)),
-        Command::Hold => Ok(hold::hold(connection, &row, context.now).await?),
-        Command::Release => Ok(hold::release(connection, &row, context.now).await?),
-        Command::Retry => retry::retry(connection, context, &row, state).await?.map(Some),
-        Command::Edit(asked) => edit::edit(connection, context, &row, state, asked).await?,
+    sqlx::query("SAVEPOINT command").execute(&mut *connection).await?;
+    let done = change(connection, context, &row, state, instruction).await;
+    let done = match done {
+        // A command that cannot be carried out must not hold up the others.
+        Err(error) if error.is_constraint() => {
+            sqlx::query("ROLLBACK TO command").execute(&mut *connection).await?;
+            tracing::error!(message_id = %id, error = error.chain(), "a command does not fit the queue");
+            let problem = format!("does not fit what the queue holds ({})", error.chain());
+            let fix = "look at it with `outboxd show`, and queue a new message";
+            let refusal = FieldError::new(FieldErrorCode::WrongState, "id", problem, fix);
+            Commanded::Refused { state, errors: vec![refusal], existing: None }
+        }
+        done => done?,
+    };
+    sqlx::query("RELEASE command").execute(connection).await?;
+    Ok(done)
+}
+
+/// Changes the message and writes the event.
+async fn change(
+    connection: &mut SqliteConnection,
+    context: &Context<'_>,
+    row: &SqliteRow,
+    state: StateName,
+    instruction: &Instruction,
+) -> Result<Commanded> {
+    let changed = match &instruction.command {
+        Command::Cancel => Ok(Some(withdraw::cancel_row(connection, row, state, context.now).await?)),
+        Command::Hold => Ok(hold::hold(connection, row, context.now).await?),
+        Command::Release => Ok(hold::release(connection, row, context.now).await?),
+        Command::Retry => retry::retry(connection, context, row, state).await?.map(Some),
+        Command::Edit(asked) => edit::edit(connection, context, row, state, asked).await?,
     };
     let changed = match changed {
         Err((errors, existing)) => return Ok(Commanded::Refused { state, errors, existing }),
         Ok(None) => return Ok(Commanded::Unchanged(state)),
         Ok(Some(changed)) => changed,
     };
-    note(connection, &row, instruction, &changed, context.now).await?;
-    let account = rows::account_id(&row)?;
+    note(connection, row, instruction, &changed, context.now).await?;
+    let account = rows::account_id(row)?;
     let accounts = std::iter::once(account).chain(changed.moved_to).collect();
     Ok(Commanded::Done { was: state, state: changed.state, accounts, others: changed.others })
 }

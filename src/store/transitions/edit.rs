@@ -14,7 +14,7 @@ use super::change::{Changed, Context, Refusal};
 use super::enqueue::MAKE_ACCOUNTS;
 use super::inserted::read_draft;
 use super::repeats::{self, Sought};
-use super::steps;
+use super::sequence;
 use super::suppressed::{self, Recipients};
 use crate::domain::command::{Change, Edit};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -70,27 +70,28 @@ pub(super) async fn edit(
     if moves {
         make_account(connection, &message.account_id, context.now).await?;
     }
-    let mut others = Vec::new();
-    match state {
-        StateName::Queued => {
-            let thread: String = row.try_get("thread")?;
-            leave(connection, seq).await?;
-            write(connection, seq, &message, allows, context.now).await?;
-            let place = Place::of(row, edit, &message, moves, context.now)?;
-            place.write(connection, seq, &message).await?;
-            if moves && message.step.is_some() {
-                others = steps::move_with(connection, seq, &message.account_id, context.now).await?;
-                if !others.is_empty() {
-                    let ids: Vec<String> = others.iter().map(ToString::to_string).collect();
-                    new.insert("moved_with".to_owned(), json!(ids));
-                }
-            }
-            join(connection, &was, &thread).await?;
-            if moves {
-                join(connection, &message.account_id, &thread).await?;
-            }
+    let thread = rows::shown_text(row, "thread")?;
+    if state == StateName::Queued {
+        leave(connection, seq).await?;
+        write(connection, seq, &message, allows, context.now).await?;
+        let place = Place::of(row, edit, &message, moves, context.now)?;
+        place.write(connection, seq, &message).await?;
+    } else {
+        write(connection, seq, &message, allows, context.now).await?;
+    }
+    // A row that was not admitted is none of the person's steps yet.
+    let others = match moves && message.step.is_some() && state != StateName::Rejected {
+        true => sequence::move_with(connection, seq, &message.account_id, context.now).await?,
+        false => Vec::new(),
+    };
+    if !others.is_empty() {
+        let ids: Vec<String> = others.iter().map(ToString::to_string).collect();
+        new.insert("moved_with".to_owned(), json!(ids));
+    }
+    if let Some(thread) = thread.filter(|_| state == StateName::Queued || !others.is_empty()) {
+        for account in std::iter::once(&was).chain(moves.then_some(&message.account_id)) {
+            join(connection, account, &thread).await?;
         }
-        _ => write(connection, seq, &message, allows, context.now).await?,
     }
     let moved_to = moves.then(|| message.account_id.clone());
     Ok(Ok(Some(Changed { state, moved_to, others, old: Value::Object(old), new: Value::Object(new) })))
@@ -147,7 +148,7 @@ async fn breaks_sequence(
     seq: Seq,
     moves: bool,
 ) -> Result<Option<FieldError>> {
-    let Some(sequence) = steps::sequence(connection, seq).await? else { return Ok(None) };
+    let Some(sequence) = sequence::of(connection, seq, None).await? else { return Ok(None) };
     let refuse = |field: &str, problem: &str, fix: &str| {
         Ok(Some(FieldError::new(FieldErrorCode::Contradiction, field, problem, fix)))
     };

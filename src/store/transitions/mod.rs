@@ -7,7 +7,7 @@
 //! - It is sent: `attempts.rs` (`calls.rs`, `account_limits.rs`), `defer.rs`, `rests.rs`, `resolving.rs` (`names.rs`);
 //!   `reconcile.rs` and `review.rs` settle what is unclear.
 //! - A person or a program changes it: `commands.rs` and `message_commands.rs` (`change.rs`, `edit.rs`, `hold.rs`,
-//!   `retry.rs`, `withdraw.rs`, `waits.rs`), `pause.rs`, `stops.rs` (`stop_rows.rs`), `rules.rs`, `erase.rs`.
+//!   `retry.rs`, `sequence.rs`, `withdraw.rs`, `waits.rs`), `pause.rs`, `stops.rs` (`stop_rows.rs`), `rules.rs`, `erase.rs`.
 //! - The provider reports something: `webhooks.rs`, `webhook_endpoints.rs`, `heard.rs` (`author.rs`), `chat_reads.rs`,
 //!   `people.rs`, `account_snapshot.rs`. Receivers of events confirm them: `hooks.rs`.
 
@@ -48,6 +48,7 @@ pub(super) mod rests;
 pub(super) mod retry;
 pub(super) mod review;
 pub(super) mod rules;
+pub(super) mod sequence;
 pub(super) mod steps;
 pub(super) mod stop_rows;
 pub(super) mod stops;

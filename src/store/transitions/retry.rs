@@ -8,6 +8,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::change::{Changed, Context, Refusal, state_value};
 use super::edit::{Checked, draft, make_account, may_have_been_sent, may_not_be_sent};
+use super::sequence::{self, Sequence};
 use super::steps;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{MessageId, NewMessage, Seq};
@@ -44,13 +45,14 @@ pub(super) async fn retry(
     if let Some(refusal) = may_not_be_sent(connection, context, (&message, seq), true).await? {
         return Ok(Err(refusal));
     }
-    let sequence = steps::sequence(connection, seq).await?;
-    if let Some((problem, fix)) = sequence.as_ref().and_then(steps::Sequence::not_again) {
+    let key = steps::key(connection, &message).await?;
+    let sequence = sequence::of(connection, seq, key.as_deref()).await?;
+    if let Some((problem, fix)) = sequence.as_ref().and_then(Sequence::not_again) {
         let refusal = FieldError::new(FieldErrorCode::OutOfStep, "step", problem, fix);
         return Ok(Err((vec![refusal], sequence.and_then(|sequence| sequence.other))));
     }
     make_account(connection, &message.account_id, context.now).await?;
-    let others = queue(connection, context, &message, seq).await?;
+    let others = queue(connection, context, &message, (seq, key)).await?;
     let (old, new) = (state_value(state), state_value(StateName::Queued));
     Ok(Ok(Changed { state: StateName::Queued, moved_to: None, others, old, new }))
 }
@@ -95,7 +97,7 @@ async fn queue(
     connection: &mut SqliteConnection,
     context: &Context<'_>,
     message: &NewMessage,
-    seq: Seq,
+    (seq, step_key): (Seq, Option<String>),
 ) -> Result<Vec<MessageId>> {
     const QUEUE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'queued', reason = ?2, error = NULL, \
            due_at = ?3, retry_at = NULL, retries = 0, route = NULL, held_at = NULL, run = ?4, step_sent_at = NULL, wait_until = NULL, wait_held_at = NULL, \
@@ -106,10 +108,10 @@ async fn queue(
     let reason = super::insert::queued_as(message, due_at, context.now);
     let query = sqlx::query(QUEUE).bind(seq.0).bind(reason.as_str()).bind(time_text(due_at));
     let query = query.bind(context.run).bind(time_text(context.now)).bind(message.lane().text());
-    let query = query.bind(message.target.thread()).bind(message.step_key());
+    let query = query.bind(message.target.thread()).bind(step_key);
     query.execute(&mut *connection).await?;
     match message.step {
-        Some(_) => steps::queue_again(connection, seq, context.run, context.now).await,
+        Some(_) => sequence::queue_again(connection, seq, context.run, context.now).await,
         None => Ok(Vec::new()),
     }
 }

@@ -8,12 +8,13 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::message_page::{MessageFilter, page_sql};
 use crate::domain::account::{Account, Daemon};
+use crate::domain::kind::Kind;
 use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::need::Need;
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
-use crate::domain::step::{LAST_STEP, StepWait};
+use crate::domain::step::{LAST_STEP, StepWait, StepWaiting};
 use crate::domain::waiting::{Between, BlockedBy, Waiting};
 use crate::domain::{parse_time, time_text};
 use crate::store::Store;
@@ -274,16 +275,19 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
     };
     let lane: &str = row.try_get("lane")?;
     let lane = Lane::parse(lane).ok_or_else(|| corrupt("lane", lane))?;
+    let step = rows::step_waiting(row)?;
+    // It goes into the chat that the step before opens.
+    let is_next = matches!(step, Some(StepWaiting::Before(_))) && lane.kind.starts_chat();
     Ok(Waiting {
-        kind: lane.kind,
+        kind: if is_next { Kind::Message } else { lane.kind },
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         stop: rows::stopped_by(row)?,
-        step: rows::step_waiting(row)?,
+        step,
         held: row.try_get("held")?,
         ignores_hours: lane.urgent && lane.ignore_hours,
-        started_at: rows::time(row, "started_at")?,
+        started_at: rows::time(row, "started_at")?.filter(|_| !is_next),
         expires_at: rows::time(row, "expires_at")?,
         blocked_by,
         between: between(row)?,

@@ -114,6 +114,26 @@ async fn campaigns_take_turns_by_weight_also_over_a_restart() {
     bench.finish().await;
 }
 
+/// A campaign that begins later takes turns with those that were served before; it does not catch up.
+#[tokio::test]
+async fn a_campaign_that_begins_later_does_not_take_every_turn() {
+    let mut bench = Bench::new(SEED).await;
+    for n in 0..16 {
+        bench.enqueue(in_campaign("old", n)).await;
+    }
+    bench.start().await;
+    bench.until_sent(10).await;
+    for n in 0..4 {
+        bench.enqueue(in_campaign("new", n)).await;
+    }
+    bench.until_sent(18).await;
+    let sent = texts(&bench);
+    for two in sent[10..].chunks(2) {
+        assert_eq!(two.iter().filter(|text| *text == "new").count(), 1, "{sent:?}");
+    }
+    bench.finish().await;
+}
+
 #[tokio::test]
 async fn an_urgent_message_keeps_the_gap_and_with_a_flag_not_the_hours() {
     let mut bench = Bench::new(SEED).await;
