@@ -213,7 +213,7 @@ impl Engine {
             giving_up: CancellationToken::new(),
         });
         let handle = EngineHandle { shared: Arc::clone(&shared) };
-        handle.wake_all(true).await?;
+        handle.wake_all().await?;
         let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
         let tasks = Tasks::default();
         let supervisor = tasks.spawn("supervisor", supervisor.run());
@@ -254,11 +254,11 @@ impl Engine {
     }
 }
 
-/// Delays accounts that are free when the daemon starts, each by a time of its own within its gap, so that they do
-/// not all send at once.
+/// Delays accounts that become free at one moment, each by a time of its own within its gap, so that they do not all send
+/// at once. A pause or a delay that is left keeps them apart already.
 fn spread_starts(shared: &Shared, accounts: &[AccountId]) {
     let now = shared.clock.monotonic();
-    for account in accounts {
+    for account in accounts.iter().filter(|account| shared.pace.is_free(account, now)) {
         let mut dice = clock::dice(shared.seed ^ account_seed(account.as_str()).rotate_left(16));
         let delay = draw_start(&mut dice, shared.policy(account).gap);
         shared.pace.delay(account, now + delay, now);
@@ -276,18 +276,27 @@ impl EngineHandle {
         self.shared.wakeups.add(accounts);
     }
 
-    /// Wakes every account with waiting messages.
+    /// Wakes every account with waiting messages. Those that become free at this moment do not all send at once.
     pub async fn wake_everything(&self) -> Result<(), StoreError> {
-        self.wake_all(false).await
+        self.wake_all().await
     }
 
-    /// Wakes every account with queued messages, a page at a time. `spreads` delays each by a time of its own, unless
-    /// there is only one.
-    async fn wake_all(&self, spreads: bool) -> Result<(), StoreError> {
+    /// Wakes accounts that something held together, such as the stop of a campaign.
+    pub fn wake_freed(&self, accounts: impl IntoIterator<Item = AccountId>) {
+        let (now, accounts) = (self.now(), accounts.into_iter().collect::<Vec<_>>());
+        if accounts.len() > 1 {
+            spread_starts(&self.shared, &accounts);
+        }
+        self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+    }
+
+    /// Wakes every account with queued messages, a page at a time, and delays each by a time of its own, unless there is
+    /// only one.
+    async fn wake_all(&self) -> Result<(), StoreError> {
         let (now, mut after) = (self.now(), None);
         loop {
             let accounts = self.shared.store.account_ids(after.as_ref(), true, AT_ONCE).await?;
-            if spreads && (accounts.len() > 1 || after.is_some()) {
+            if accounts.len() > 1 || after.is_some() {
                 spread_starts(&self.shared, &accounts);
             }
             let Some(last) = accounts.last().cloned() else { return Ok(()) };

@@ -28,10 +28,10 @@ pub(super) struct Pace {
     delayed: Mutex<Ends>,
 }
 
-/// The times on the monotonic clock before which accounts make no call.
+/// When something began for each account, and until when it makes no call, on the monotonic clock.
 #[derive(Default)]
 struct Ends {
-    by_account: HashMap<AccountId, Duration>,
+    by_account: HashMap<AccountId, (Duration, Duration)>,
     /// The number of entries at which those that have passed are pruned.
     prune_at: usize,
 }
@@ -58,25 +58,37 @@ impl Pace {
     ) -> Option<Timestamp> {
         let delayed =
             self.delayed.lock().expect("nothing panics while holding it").of(&account.id, monotonic);
-        let paused = self.pause(account, policy, monotonic);
+        let paused = self.pause(account, policy, monotonic).filter(|until| *until > monotonic);
         let until = paused.into_iter().chain(delayed).max()?;
         Some(after(now, until.saturating_sub(monotonic)))
     }
 
+    /// Returns the end of the pause after the last call. A gap that became longer since holds for this pause as well.
     fn pause(&self, account: &Account, policy: &Policy, monotonic: Duration) -> Option<Duration> {
         let mut paused = self.paused.lock().expect("nothing panics while holding it");
-        if let Some(until) = paused.by_account.get(&account.id) {
-            return Some(*until);
+        if let Some((since, until)) = paused.by_account.get(&account.id) {
+            return Some((*until).max(*since + policy.gap.min));
         }
         let (wall, began) = *self.anchor.lock().expect("nothing panics while holding it");
-        let stored = account.next_call_at?.duration_since(wall);
+        let left = |at: Timestamp| Duration::try_from(at.duration_since(wall)).unwrap_or_default();
         let longest = account.history.last_gap.unwrap_or(policy.gap.max) + CUT;
-        let until = began + Duration::try_from(stored).unwrap_or_default().min(longest);
+        let drawn = began + left(account.next_call_at?).min(longest);
+        let least = account.last_call_at.map(|at| left(after(at, policy.gap.min)).min(policy.gap.min));
+        let until = drawn.max(began + least.unwrap_or_default());
         if until <= monotonic {
             return None;
         }
-        paused.put(account.id.clone(), until, monotonic);
+        // The call was before this process began.
+        paused.by_account.insert(account.id.clone(), (Duration::ZERO, until));
         Some(until)
+    }
+
+    /// Returns whether no pause or delay of the account, as far as this process knows, is left.
+    pub(super) fn is_free(&self, account: &AccountId, monotonic: Duration) -> bool {
+        let ends = [&self.paused, &self.delayed];
+        ends.iter().all(|ends| {
+            ends.lock().expect("nothing panics while holding it").of(account, monotonic).is_none()
+        })
     }
 
     /// Records that a call was made, or has ended: the next one is not before `until` on the monotonic clock.
@@ -92,14 +104,14 @@ impl Pace {
 
 impl Ends {
     fn of(&self, account: &AccountId, monotonic: Duration) -> Option<Duration> {
-        self.by_account.get(account).copied().filter(|until| *until > monotonic)
+        self.by_account.get(account).map(|(_, until)| *until).filter(|until| *until > monotonic)
     }
 
     fn put(&mut self, account: AccountId, until: Duration, monotonic: Duration) {
         if self.by_account.len() >= self.prune_at.max(SMALL) {
-            self.by_account.retain(|_, until| *until > monotonic);
+            self.by_account.retain(|_, (_, until)| *until > monotonic);
             self.prune_at = self.by_account.len() * 2;
         }
-        self.by_account.insert(account, until);
+        self.by_account.insert(account, (monotonic, until));
     }
 }

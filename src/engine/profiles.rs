@@ -17,7 +17,7 @@ use crate::domain::ids;
 use crate::domain::kind::Kind;
 use crate::domain::message::UserId;
 use crate::domain::observed::Unread;
-use crate::domain::outcome::{CANNOT_CONNECT, NOT_WRITTEN, ProviderError};
+use crate::domain::outcome::{CANNOT_CONNECT, NOT_WRITTEN, ProviderError, UNTYPED_ANSWER};
 use crate::domain::person::{Person, next_profile_read};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
@@ -165,6 +165,16 @@ async fn put_off(
     Ok(Look::Wake(Wake::Now))
 }
 
+/// Returns whether the read certainly did not reach LinkedIn: no request left, Unipile's own limiter refused it, or a
+/// gateway did.
+fn is_not_made(problem: &ProviderError) -> bool {
+    match problem.kind.as_str() {
+        CANNOT_CONNECT | NOT_WRITTEN | "api/too_many_requests" => true,
+        UNTYPED_ANSWER => matches!(problem.status, Some(307 | 308 | 400..=407 | 409..=498)),
+        _ => false,
+    }
+}
+
 /// Returns whether the provider does not know the person.
 fn is_missing(problem: &ProviderError) -> bool {
     problem.kind == "provider/resource_not_found" || is_about_the_user(problem)
@@ -282,8 +292,9 @@ async fn profile(
     });
     let reading = reading.await?;
     let mut number = number.get().copied();
-    let is_not_made = |unread: &Unread| [CANNOT_CONNECT, NOT_WRITTEN].contains(&unread.problem.kind.as_str());
-    if let Some(not_made) = number.take_if(|_| reading.as_ref().is_err_and(is_not_made)) {
+    if let Some(not_made) =
+        number.take_if(|_| reading.as_ref().is_err_and(|unread| is_not_made(&unread.problem)))
+    {
         // If this fails, the read counts for the cap although it was not made.
         if let Err(error) = shared.store.forget_profile_read(not_made, now).await {
             tracing::debug!(%error, "a read of a profile that was not made stays recorded");

@@ -228,7 +228,7 @@ pub(super) async fn go(State(state): App, Options(body): Options) -> Answer<Lift
     let (lifted, remaining) = state
         .spawn_detached(async move {
             let lifted = work.store.lift(key.clone(), reason, now).await?;
-            wake(&work, lifted.accounts.clone());
+            work.engine.wake_freed(lifted.accounts.clone());
             let mut remaining = Vec::new();
             for key in work.store.stop_keys(key).await? {
                 remaining.extend(work.store.remaining_stops(&key, now).await?);

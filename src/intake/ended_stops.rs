@@ -38,6 +38,10 @@ async fn serve(
     if waiting.is_empty() {
         *waiting = ended.next(state.engine.clock()).await?;
     }
+    // Pauses of accounts that end together.
+    let (pauses, others) = waiting.drain(..).partition(|key: &StopKey| key.scope == StopScope::Account);
+    *waiting = others;
+    state.engine.wake_freed(pauses.into_iter().map(|key: StopKey| AccountId::new(key.key)));
     while let Some(key) = waiting.last() {
         goes_on(state, key).await?;
         waiting.pop();
@@ -55,7 +59,7 @@ async fn goes_on(state: &AppState, key: &StopKey) -> Result<(), StoreError> {
         StopScope::Person | StopScope::Chat | StopScope::Campaign => {
             let now = state.engine.settled_now().await;
             let released = state.store.release_from(key, now).await?;
-            state.engine.wake_at(released.accounts.into_iter().map(|account| (account, now)));
+            state.engine.wake_freed(released.accounts);
             Ok(())
         }
     }

@@ -1,6 +1,6 @@
 //! Messages that wait for a connection (`needs`). The real process throughout.
 
-use outboxd::sandbox::{Endpoint, Profile};
+use outboxd::sandbox::{Endpoint, Fault, Profile};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run, texts};
@@ -103,6 +103,20 @@ async fn without_webhooks_the_profile_shows_the_connection_once_a_day() {
     let daemon = env.serve().await;
     daemon.becomes(&later, "sent").await;
     assert_eq!(reads(&env), 3);
+    daemon.stop().await;
+}
+
+/// A read that Unipile's limiter or a gateway refused did not reach LinkedIn: it is made again soon, and counts for no cap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_read_that_was_refused_before_linkedin_is_made_again() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_CAPS_PROFILE", "1/24h");
+    let world = env.sandbox.world();
+    world.connect_with("acc_1", "ACoA1");
+    world.add_fault(Fault::api_429(1).at(Endpoint::GetUser).times(1));
+    let daemon = env.serve().await;
+    let id = enqueue(&daemon, json!({"users_ids": "ACoA1", "text": "hi", "needs": "connection"})).await;
+    daemon.becomes(&id, "sent").await;
+    assert_eq!(reads(&env), 2);
     daemon.stop().await;
 }
 

@@ -492,3 +492,46 @@ async fn stops_of_an_older_version_hold_their_people_after_the_upgrade() {
     }
     daemon.stop().await;
 }
+
+/// Accounts that one deletion, or the end of one stop, frees together do not all send at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_that_are_freed_together_do_not_all_send_at_once() {
+    let env = TestEnv::new().await.hasty();
+    let env = env.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "2s").set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "3s");
+    let daemon = env.serve().await;
+    let (ok, said) = run(env.outboxd(&["stop", "--campaign", "autumn"]), "");
+    assert!(ok, "{said}");
+    let accounts: Vec<String> = (0..20).map(|n| format!("acc_{n}")).collect();
+    for account in &accounts {
+        env.sql(&format!(
+            "INSERT INTO stops (scope, key, reason) VALUES ('account', '{account}', 'account_paused')"
+        ));
+        let first = json!({"account_id": account, "users_ids": "U1", "text": "paused"});
+        enqueue(&daemon, first).await;
+        let held = json!({"account_id": account, "users_ids": "U2", "text": "held", "campaign": "autumn"});
+        enqueue(&daemon, held).await;
+    }
+    let apart = "SELECT CAST(count(*) AS TEXT) || ' ' || coalesce(CAST((julianday(max(t.started_at)) - julianday(min(t.started_at))) * 86400000 AS INTEGER), '') \
+         FROM attempts t JOIN messages m USING (seq) WHERE m.text = ";
+    for (text, free) in [("paused", "DELETE FROM stops WHERE scope = 'account'"), ("held", "")] {
+        if free.is_empty() {
+            // Each account is past its gap.
+            let left = "SELECT count(*) || '' FROM accounts WHERE next_call_at > strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
+            assert!(eventually(async || env.sql(left) == ["0"]).await);
+            let (ok, said) = run(env.outboxd(&["go", "--campaign", "autumn"]), "");
+            assert!(ok, "{said}");
+        } else {
+            env.sql(free);
+        }
+        let sql = format!("{apart} '{text}'");
+        let mut found = String::new();
+        let sent = eventually(async || {
+            found = env.sql(&sql).remove(0);
+            found.starts_with("20 ")
+        });
+        assert!(sent.await, "{text}: {found}");
+        let span: u64 = found.trim_start_matches("20 ").parse().expect("a number");
+        assert!(span > 500, "{text}: all within {span} ms");
+    }
+    daemon.stop().await;
+}

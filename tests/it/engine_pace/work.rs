@@ -157,6 +157,32 @@ async fn caps_that_are_changed_to_a_shorter_window_and_back_forget_nothing() {
     bench.finish().await;
 }
 
+/// An operator slows an account down: the longer gap holds for the pause that has begun, also over a restart (P3).
+#[tokio::test]
+async fn a_longer_gap_holds_for_the_pause_that_has_begun() {
+    for restarts in [false, true] {
+        let mut bench = Bench::new(SEED).await;
+        bench.policy.gap = Gap { min: seconds(10), max: seconds(12) };
+        for number in 0..2 {
+            bench.enqueue(to_chat(&format!("c{number}"), "x")).await;
+        }
+        bench.start().await;
+        bench.until_sent(1).await;
+        bench.advance(seconds(1)).await;
+        bench.policy.gap = Gap { min: seconds(300), max: seconds(400) };
+        if restarts {
+            bench.restart().await;
+        } else {
+            bench.handle().set_policy(account("1"), bench.policy.clone());
+        }
+        bench.until_sent(2).await;
+        let sends = bench.sends();
+        let pause = (sends[1].at_ms - sends[0].at_ms) / 1000;
+        assert!(pause >= 300, "{pause} s, a restart: {restarts}");
+        bench.finish().await;
+    }
+}
+
 /// A call that panicked may have reached its recipient: the account pauses as after any call (P3).
 #[tokio::test]
 async fn the_pause_holds_after_a_panic_in_a_call() {
