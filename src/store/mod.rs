@@ -57,7 +57,7 @@ pub use transitions::reconcile::UnresolvedAttempt;
 pub use transitions::repeats::Repeat;
 pub use transitions::review::{AttemptView, Decision, Reviewed};
 pub use transitions::steps::BegunWait;
-pub use transitions::stop_rows::Stop;
+pub use transitions::stop_rows::{ChangedStop, Stop};
 pub use transitions::stops::{Lifted, Stopped};
 pub use transitions::webhook_endpoints::StoredEndpoint;
 pub use transitions::webhooks::{NewWebhook, Webhook};
