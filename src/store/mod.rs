@@ -54,6 +54,7 @@ pub use transitions::heard::{Consequences, ToHear};
 pub use transitions::inserted::Inserted;
 pub use transitions::pause::{PauseRequest, Paused, Resumed, Scope};
 pub use transitions::reconcile::UnresolvedAttempt;
+pub use transitions::rejected::Rejected;
 pub use transitions::repeats::Repeat;
 pub use transitions::review::{AttemptView, Decision, Reviewed};
 pub use transitions::steps::BegunWait;
