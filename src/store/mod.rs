@@ -48,7 +48,7 @@ pub use sqlite::lock::LockHeld;
 pub use transitions::account_limits::IntentLimits;
 pub use transitions::admission::{Admission, AdmittedMessage};
 pub use transitions::attempts::{Begun, Intent, Settlement};
-pub use transitions::batch::{EnqueueMode, Enqueued};
+pub use transitions::batch::{Clash, EnqueueMode, Enqueued};
 pub use transitions::commands::Commanded;
 pub use transitions::heard::{Consequences, ToHear};
 pub use transitions::inserted::Inserted;

@@ -1,7 +1,7 @@
 //! The transitions: each method of [`Store`](super::Store) here changes the queue in one transaction, or looks up what
 //! such a change needs to know.
 //!
-//! - A message arrives: `enqueue.rs` (`batch.rs`, `insert.rs`, `blobs.rs`, `rehearsal.rs`, `existing.rs`),
+//! - A message arrives: `enqueue.rs` (`batch.rs`, `insert.rs`, `blobs.rs`, `together.rs`, `rehearsal.rs`, `existing.rs`),
 //!   `admission.rs` (`inserted.rs`, `external_insert.rs`). What may keep it out: `clear.rs`, `repeats.rs`, `suppressed.rs`,
 //!   `hashed.rs`, `erased.rs`, `steps.rs`.
 //! - It is sent: `attempts.rs` (`calls.rs`, `account_limits.rs`), `defer.rs`, `rests.rs`, `resolving.rs` (`names.rs`);
@@ -54,6 +54,7 @@ pub(super) mod steps;
 pub(super) mod stop_rows;
 pub(super) mod stops;
 pub(super) mod suppressed;
+pub(super) mod together;
 pub(super) mod waits;
 pub(super) mod webhook_endpoints;
 pub(super) mod webhooks;
