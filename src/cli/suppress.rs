@@ -11,7 +11,7 @@ use super::client::{Client, parse_id, problem, segment};
 use super::exit::{Exit, Failure};
 use super::stop;
 use super::{Json, files, render};
-use crate::import::{Listed, listed};
+use crate::import::{Exported, Listed, listed_in};
 use crate::types::Page;
 use crate::types::person::Person;
 use crate::types::stop::{Lifted, Stop, StopBatch, StopRequest};
@@ -213,20 +213,18 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
     let mut bytes = Vec::new();
     let read = files::open(&import.file)?.read_to_end(&mut bytes);
     read.map_err(|error| files::unreadable(&import.file, &error))?;
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Failure::usage(format!(
-            "{} is not UTF-8; save it as UTF-8",
-            render::line(&import.file.display().to_string())
-        ))
-    })?;
-    let listed = listed(&text).map_err(|problem| {
+    let listed = listed_in(&bytes).map_err(|problem| {
         Failure::usage(format!("{}: {problem}", render::line(&import.file.display().to_string())))
     })?;
-    let mut keys: Vec<(u64, String)> = Vec::new();
+    let mut keys: Vec<(u64, StopRequest)> = Vec::new();
     let (mut accepted, mut refused, mut cancelled, mut unresolved) = (0, 0, 0, 0_usize);
-    for Listed { line, person } in listed {
+    for Listed { line, person, exported } in listed {
+        let Exported { is_chat, account, note } = exported.unwrap_or_default();
+        let account = import.account.as_deref().or(account.as_deref());
+        let note = import.note.as_deref().or(note.as_deref());
+        let scope = if is_chat { "chat" } else { "person" };
         match person {
-            Ok(person) => keys.push((line, person)),
+            Ok(person) => keys.push((line, row(scope, &person, account, note))),
             Err(problem) => {
                 render::note(&format!("error: line {line}: {}", render::line(&problem)));
                 refused += 1;
@@ -235,9 +233,8 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
     }
     let unknown = stop::unknown_account(client, import.account.as_deref()).await;
     for part in keys.chunks(AT_ONCE) {
-        let rows =
-            part.iter().map(|(_, key)| row("person", key, import.account.as_deref(), import.note.as_deref()));
-        let answer = client.post_at_length("/v1/stops", &rows.collect::<Vec<_>>()).await?;
+        let rows: Vec<&StopRequest> = part.iter().map(|(_, row)| row).collect();
+        let answer = client.post_at_length("/v1/stops", &rows).await?;
         let verdicts: StopBatch = answer.read()?;
         (accepted, refused) = (accepted + verdicts.accepted, refused + verdicts.refused);
         for verdict in &verdicts.results {

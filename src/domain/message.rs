@@ -220,6 +220,14 @@ impl Target {
             }
         }
     }
+
+    /// Returns the person or the chat that it is for, as its thread; `None` for a group.
+    pub(crate) fn one_person(&self) -> Option<String> {
+        match self {
+            Self::Chat(_) | Self::Forward { .. } | Self::User { .. } => Some(self.thread()),
+            Self::Group { .. } => None,
+        }
+    }
 }
 
 /// Content of a message in addition to text and target.

@@ -9,13 +9,17 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use std::collections::BTreeSet;
 
+use super::atomic::{self, atomic};
 use super::error::{ApiError, Missing};
 use super::input::{self, Input, InputRow};
-use super::verdicts::{dedupe_conflict, differing, out_of_step, refused_row, repeated, suppressed, taken};
+use super::verdicts::{
+    beside, dedupe_conflict, differing, out_of_step, refused_row, repeated, suppressed, taken,
+    told_person_refused,
+};
 use super::{Answer, App, AppState, Parameters, body, render, wire};
 use crate::domain::message::{AccountId, NewMessage};
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
-use crate::store::{Enqueued, StepContents};
+use crate::store::{EnqueueMode, Enqueued, StepContents};
 use crate::types::forecast::{Assumed, CampaignForecast, Day, Forecast, KeptAccount, Waiting};
 use crate::types::message::Verdict;
 use crate::types::{self, Time};
@@ -53,7 +57,11 @@ pub(super) async fn forecast_with(
     body: Body,
 ) -> Answer<Forecast> {
     let keeps_accounts = input::keeps_accounts(&mut parameters)?;
-    let mut request = asked(parameters, &[&KNOWN[..], &["accounts"]].concat())?;
+    let mode = atomic(&mut parameters)?;
+    if mode == EnqueueMode::All {
+        return Err(ApiError::invalid("atomic", "is \"true\"", "give person, or leave it out"));
+    }
+    let mut request = asked(parameters, &[&KNOWN[..], &["accounts", "atomic"]].concat())?;
     let body = body::read(body, state.body_bytes).await?;
     let mut rows = match input::read(&state, &headers, body).await? {
         Input::Many(rows, _files) => rows,
@@ -66,7 +74,7 @@ pub(super) async fn forecast_with(
     let kept = if keeps_accounts { input::keep_accounts(&state, &mut rows).await? } else { Vec::new() };
     let kept =
         kept.into_iter().map(|(index, account)| KeptAccount { index, account_id: account.to_string() });
-    let Supposed { fresh, existing, refused } = supposed(&state, rows).await?;
+    let Supposed { fresh, existing, refused } = supposed(&state, rows, mode).await?;
     (request.with, request.lists) = (fresh, true);
     let assumed = Assumed {
         messages: request.with.len(),
@@ -111,10 +119,18 @@ struct Supposed {
     refused: Vec<Verdict>,
 }
 
-async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, ApiError> {
+async fn supposed(
+    state: &AppState,
+    mut rows: Vec<InputRow>,
+    mode: EnqueueMode,
+) -> Result<Supposed, ApiError> {
+    let spoiled = atomic::spoiled(state, &mut rows, mode).await?;
     let (mut good, mut places, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for (index, row) in rows.into_iter().enumerate() {
         match row.message {
+            Ok(_) if spoiled.contains(&index) => {
+                bad.push((index, refused_row(index, row.line, &[told_person_refused()], None)));
+            }
             Ok(message) => {
                 good.push(message);
                 places.push((index, row.line));
@@ -122,7 +138,7 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
             Err(refusals) => bad.push((index, refused_row(index, row.line, &refusals, None))),
         }
     }
-    let verdicts = state.store.rehearse(&good, state.engine.now()).await?;
+    let verdicts = state.store.rehearse(&mut good, mode, state.engine.now()).await?;
     let stored = state.store.existing(&taken(&verdicts)).await?;
     let (mut fresh, mut existing) = (Vec::new(), Vec::new());
     for ((message, (index, line)), verdict) in good.into_iter().zip(places).zip(verdicts) {
@@ -136,7 +152,8 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
                 let differs = found.map(|found| found.differs(StepContents::of(&message).as_ref()));
                 let differs = differing(&differs.unwrap_or_default());
                 let state = found.map(|found| found.state.as_str().to_owned());
-                let (id, duplicate) = (Some(id.to_string()), Some(true));
+                // A row of the body has no message yet.
+                let (id, duplicate) = (found.map(|_| id.to_string()), Some(true));
                 existing.push(Verdict { index, id, duplicate, state, differs, line, ..Verdict::default() });
                 continue;
             }
@@ -146,7 +163,8 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
             Enqueued::Repeat(repeat) => (repeated(&repeat), Some(repeat.id)),
             Enqueued::Suppressed => (suppressed(), None),
             Enqueued::OutOfStep(why) => (out_of_step(&why), None),
-            Enqueued::Refused => return Err(ApiError::internal()),
+            Enqueued::Beside(clash) => (beside(clash), None),
+            Enqueued::Refused => (told_person_refused(), None),
         };
         bad.push((index, refused_row(index, line, &[refusal], id)));
     }

@@ -9,6 +9,7 @@ use super::body::Id;
 use super::error::{ApiError, Missing};
 use super::{Answer, App, AppState, Parameters, query, render};
 use crate::domain::message::MessageId;
+use crate::domain::state::StateName;
 use crate::engine::WaitStatus;
 use crate::store::{MessageFilter, MessageView};
 use crate::types::Page;
@@ -18,7 +19,11 @@ use crate::types::message::{ListedMessage, MessageDetail};
 pub(super) async fn list(State(state): App, Query(parameters): Parameters) -> Answer<Page<ListedMessage>> {
     let mut filter = query::filter(parameters)?;
     if let Some(key) = filter.person.iter().flatten().next() {
-        filter.person = Some(state.store.person_keys(key).await?);
+        let keys = state.store.person_keys(key).await?;
+        if filter.states.is_empty() || filter.states.contains(&StateName::Rejected) {
+            filter.rejected = state.store.rejected_of(&keys).await?;
+        }
+        filter.person = Some(keys);
     }
     page(&state, &filter).await.map(Json)
 }

@@ -2,7 +2,6 @@
 //!
 //! A single message may bring its files as an upload (`multipart.rs`).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -12,11 +11,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::atomic::{self, mode_of};
 use super::attachments::Uploads;
 use super::error::ApiError;
 use super::input::{self, Files, Input, InputRow, Lines};
 use super::verdicts::{
-    RowVerdict, batch_answer, batch_refused, dedupe_conflict, differing, out_of_step, person_refused,
+    RowVerdict, batch_answer, batch_refused, beside, dedupe_conflict, differing, out_of_step, person_refused,
     repeated, suppressed, taken,
 };
 use super::{App, AppState, Parameters, body, wire};
@@ -30,17 +30,6 @@ use crate::types::message::Stored;
 /// An answer with more verdicts is rendered on a separate thread.
 const FEW_VERDICTS: usize = 1000;
 
-/// Which rows of a request are stored together or not at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Atomic {
-    /// No others: each row is stored or refused alone.
-    No,
-    /// Those of one person.
-    Person,
-    /// All rows.
-    All,
-}
-
 pub(super) async fn enqueue(
     State(state): App,
     Query(mut parameters): Parameters,
@@ -49,9 +38,12 @@ pub(super) async fn enqueue(
 ) -> Result<Response, ApiError> {
     let body = body::read(body, state.body_bytes).await?;
     let keeps_accounts = input::keeps_accounts(&mut parameters)?;
-    let atomic = atomic(&parameters)?;
+    let mode = atomic::atomic(&mut parameters)?;
+    if let Some((unknown, _)) = parameters.first() {
+        return Err(ApiError::unknown_field(unknown, ["atomic", "accounts"]));
+    }
     let key = idempotency_key(&headers)?;
-    let in_parts_if = atomic == Atomic::No && key.is_none() && !keeps_accounts;
+    let in_parts_if = mode == EnqueueMode::Each && key.is_none() && !keeps_accounts;
     if let Some(lines) = input::long_lines(&headers, &body).filter(|_| in_parts_if) {
         wire::are_lines(lines.rest())?;
         return in_parts(state, lines).await;
@@ -72,29 +64,9 @@ pub(super) async fn enqueue(
             if keeps_accounts {
                 input::keep_accounts(&state, &mut rows).await?;
             }
-            many(state, rows, files, atomic).await
+            many(state, rows, files, mode).await
         }
     }
-}
-
-fn atomic(parameters: &[(String, String)]) -> Result<Atomic, ApiError> {
-    let mut atomic = Atomic::No;
-    for (name, value) in parameters {
-        match (name.as_str(), value.as_str()) {
-            ("atomic", "true") => atomic = Atomic::All,
-            ("atomic", "person") => atomic = Atomic::Person,
-            ("atomic", "false") => atomic = Atomic::No,
-            ("atomic", other) => {
-                let problem = format!("is {other:?}");
-                let fix = "give true, person or false";
-                return Err(ApiError::invalid("atomic", problem, fix));
-            }
-            (unknown, _) => {
-                return Err(ApiError::unknown_field(unknown, ["atomic", "accounts"]));
-            }
-        }
-    }
-    Ok(atomic)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -150,7 +122,7 @@ async fn one(
         Some(Enqueued::Repeat(repeat)) => Err(ApiError::conflict(repeat.id.to_string(), repeated(&repeat))),
         Some(Enqueued::Suppressed) => Err(ApiError::one(StatusCode::CONFLICT, suppressed())),
         Some(Enqueued::OutOfStep(why)) => Err(ApiError::one(StatusCode::CONFLICT, out_of_step(&why))),
-        Some(Enqueued::Refused) | None => Err(ApiError::internal()),
+        Some(Enqueued::Beside(_) | Enqueued::Refused) | None => Err(ApiError::internal()),
     }
 }
 
@@ -182,43 +154,26 @@ async fn store(
 
 async fn many(
     state: Arc<AppState>,
-    rows: Vec<InputRow>,
+    mut rows: Vec<InputRow>,
     files: Files,
-    atomic: Atomic,
+    mode: EnqueueMode,
 ) -> Result<Response, ApiError> {
-    let spoiled = spoiled(&rows, atomic);
-    let atomic = atomic == Atomic::All;
-    if atomic && rows.len() > state.atomic_rows {
-        let problem = format!("{} rows in an atomic batch, {} are allowed", rows.len(), state.atomic_rows);
-        let fix = "send smaller batches, or leave ?atomic=true out";
-        let refusal = FieldError::new(FieldErrorCode::TooLong, "", problem, fix);
-        return Err(ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal));
-    }
-    let mode = if atomic { EnqueueMode::All } else { EnqueueMode::Each };
-    let rows_at_once = if atomic { rows.len().max(1) } else { state.batch_rows };
+    let spoiled = atomic::spoiled(&state, &mut rows, mode).await?;
+    let is_atomic = mode == EnqueueMode::All;
     let mut batch = Batch::default();
-    let mut rows = rows.into_iter().peekable();
-    while rows.peek().is_some() {
-        let part = rows.by_ref().take(rows_at_once).map(|row| match row.message {
-            Ok(_) if atomic && !spoiled.is_empty() => (row.line, Err(batch_refused())),
-            Ok(_) if spoiled.contains(&row.person) => (row.line, Err(person_refused())),
-            Ok(message) => (row.line, Ok(message)),
-            Err(refusals) => (row.line, Err(RowVerdict::Refused(refusals, None))),
-        });
-        let part = part.collect();
-        batch.store(&state, part, &files, mode).await?;
+    for part in atomic::parts(&state, rows, mode)? {
+        let judged = |(place, row): (usize, InputRow)| {
+            let message = match row.message {
+                Ok(_) if is_atomic && spoiled.contains(&place) => Err(batch_refused()),
+                Ok(_) if spoiled.contains(&place) => Err(person_refused()),
+                Ok(message) => Ok(message),
+                Err(refusals) => Err(RowVerdict::Refused(refusals, None)),
+            };
+            Row { place, line: row.line, message }
+        };
+        batch.store(&state, part.into_iter().map(judged).collect(), &files, mode).await?;
     }
-    answered(&state, batch, atomic).await
-}
-
-/// Returns whose rows are refused because another row is.
-fn spoiled(rows: &[InputRow], atomic: Atomic) -> HashSet<Option<String>> {
-    let bad = rows.iter().filter(|row| row.message.is_err()).map(|row| row.person.clone());
-    match atomic {
-        Atomic::No => HashSet::new(),
-        Atomic::Person => bad.filter(Option::is_some).collect(),
-        Atomic::All => bad.collect(),
-    }
+    answered(&state, batch, is_atomic).await
 }
 
 /// Stores a long body with one message per line a part at a time, so that next to the body only a part is in memory.
@@ -235,11 +190,22 @@ async fn in_parts(state: Arc<AppState>, mut lines: Lines) -> Result<Response, Ap
         if rows.is_empty() {
             return answered(&state, batch, false).await;
         }
-        let judged =
-            |row: InputRow| (row.line, row.message.map_err(|refusals| RowVerdict::Refused(refusals, None)));
-        let part = rows.into_iter().map(judged).collect();
+        let before = batch.lines.len();
+        let judged = |(place, row): (usize, InputRow)| Row {
+            place: before + place,
+            line: row.line,
+            message: row.message.map_err(|refusals| RowVerdict::Refused(refusals, None)),
+        };
+        let part = rows.into_iter().enumerate().map(judged).collect();
         batch.store(&state, part, &files, EnqueueMode::Each).await?;
     }
+}
+
+/// A row of a request with its place there.
+struct Row {
+    place: usize,
+    line: Option<usize>,
+    message: Result<NewMessage, RowVerdict>,
 }
 
 /// What became of the rows of a request so far.
@@ -261,30 +227,32 @@ impl Batch {
     async fn store(
         &mut self,
         state: &Arc<AppState>,
-        part: Vec<(Option<usize>, Result<NewMessage, RowVerdict>)>,
+        part: Vec<Row>,
         files: &Files,
         mode: EnqueueMode,
     ) -> Result<(), ApiError> {
         let (mut places, mut messages) = (Vec::new(), Vec::new());
-        for (line, row) in part {
-            self.lines.push(line);
-            match row {
-                Ok(_) if self.failed.is_some() => {
-                    let refusals = self.failed.clone().unwrap_or_default();
-                    self.verdicts.push(Some(RowVerdict::Refused(refusals, None)));
-                }
-                Ok(message) => {
-                    places.push(self.verdicts.len());
-                    messages.push(message);
-                    self.verdicts.push(None);
-                }
-                Err(verdict) => self.verdicts.push(Some(verdict)),
+        for Row { place, line, message } in part {
+            if self.lines.len() <= place {
+                self.lines.resize(place + 1, None);
+                self.verdicts.resize_with(place + 1, || None);
             }
+            self.lines[place] = line;
+            self.verdicts[place] = match (message, &self.failed) {
+                (Ok(_), Some(refusals)) => Some(RowVerdict::Refused(refusals.clone(), None)),
+                (Ok(message), None) => {
+                    places.push(place);
+                    messages.push(message);
+                    None
+                }
+                (Err(verdict), _) => Some(verdict),
+            };
         }
         if messages.is_empty() {
             return Ok(());
         }
         let blobs = files.of(&messages);
+        let mode = mode_of(&messages, mode);
         let contents: Vec<Option<StepContents>> = messages.iter().map(StepContents::of).collect();
         let stored = match store(Arc::clone(state), messages, blobs, mode).await {
             Ok(stored) => stored,
@@ -314,6 +282,8 @@ impl Batch {
                 Enqueued::Repeat(repeat) => RowVerdict::Refused(vec![repeated(&repeat)], Some(repeat.id)),
                 Enqueued::Suppressed => RowVerdict::Refused(vec![suppressed()], None),
                 Enqueued::OutOfStep(why) => RowVerdict::Refused(vec![out_of_step(&why)], None),
+                Enqueued::Beside(clash) => RowVerdict::Refused(vec![beside(clash)], None),
+                Enqueued::Refused if mode == EnqueueMode::Person => person_refused(),
                 Enqueued::Refused => batch_refused(),
             });
         }

@@ -11,6 +11,7 @@ mod access;
 mod account_snapshot;
 mod accounts;
 mod activation;
+mod atomic;
 pub(crate) mod attachments;
 mod body;
 mod campaigns;

@@ -24,7 +24,8 @@ const LONGEST_NOTE: usize = 500;
 
 pub(super) async fn show(State(state): App, Id(id): Id) -> Answer<Person> {
     let keys = keys(&state, &id).await?;
-    let accounts = state.store.person_on_accounts(&keys).await?;
+    let rejected = state.store.rejected_of(&keys).await?;
+    let accounts = state.store.person_on_accounts(&keys, &rejected).await?;
     let scope = Some(StopScope::Person);
     let filter = StopFilter { scope, keys: keys.clone(), limit: SHOWN, ..StopFilter::default() };
     let stops = state.store.stops(&filter, state.engine.now()).await?;
@@ -38,7 +39,8 @@ pub(super) async fn show(State(state): App, Id(id): Id) -> Answer<Person> {
     let named = named.map(|known| known.person.clone());
     let public_identifier = named.as_ref().and_then(|person| person.public_identifier.clone());
     let of_url = public_identifier.as_ref().map(|name| format!("https://www.linkedin.com/in/{name}"));
-    let filter = MessageFilter { person: Some(keys.clone()), limit: SHOWN, ..MessageFilter::default() };
+    let filter =
+        MessageFilter { person: Some(keys.clone()), rejected, limit: SHOWN, ..MessageFilter::default() };
     let page = messages::page(&state, &filter).await?;
     Ok(Json(Person {
         id: keys.first().cloned().unwrap_or(id),

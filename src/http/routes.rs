@@ -198,6 +198,7 @@ fn whole() -> Vec<Route> {
         forecast("POST /v1/forecast", post(forecast::forecast_with))
             .does("forecast_with", "The same, with assumed messages.")
             .query("accounts", keep(), "`keep`: people who are in the campaign keep their account.")
+            .query("atomic", by_person(), "`person`: each person gets all of the messages or none.")
             .takes_messages::<NewMessage>(),
         Route::new("GET /v1/status", get(status::status))
             .does("status", "Returns the state of the daemon.")
@@ -292,6 +293,10 @@ fn time() -> Value {
 
 fn text() -> Value {
     json!({ "type": "string" })
+}
+
+fn by_person() -> Value {
+    one_of(&["false", "person"])
 }
 
 fn atomic() -> Value {

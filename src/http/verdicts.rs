@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::MessageId;
 use crate::domain::state::StateName;
-use crate::store::{Enqueued, Repeat};
+use crate::store::{Clash, Enqueued, Repeat};
 use crate::types::{self, message::Verdict};
 
 /// The verdict on one row.
@@ -36,6 +36,25 @@ pub(super) fn repeated(repeat: &Repeat) -> FieldError {
     FieldError::new(FieldErrorCode::RepeatedText, "text", repeat.to_string(), fix)
 }
 
+/// Returns the error for a row that clashes with another row of the request, which has no message either.
+pub(super) fn beside(clash: Clash) -> FieldError {
+    let (code, field, problem, fix) = match clash {
+        Clash::Text => (
+            FieldErrorCode::RepeatedText,
+            "text",
+            "is the same as in another message of this request to this person",
+            "write something else, or set `allow_repeat`",
+        ),
+        Clash::Key => (
+            FieldErrorCode::DedupeConflict,
+            "dedupe_key",
+            "belongs to another message of this request, which says something else",
+            "use another key for another message",
+        ),
+    };
+    FieldError::new(code, field, problem, fix)
+}
+
 pub(super) fn suppressed() -> FieldError {
     let problem = "is for a person on the suppression list";
     let fix = "leave the row out; `outboxd suppress list` shows the list";
@@ -56,6 +75,7 @@ pub(super) fn taken(verdicts: &[Enqueued]) -> Vec<MessageId> {
         | Enqueued::Repeat(_)
         | Enqueued::Suppressed
         | Enqueued::OutOfStep(_)
+        | Enqueued::Beside(_)
         | Enqueued::Refused => None,
     });
     taken.collect()
@@ -92,9 +112,13 @@ pub(super) fn batch_refused() -> RowVerdict {
 
 /// Returns the verdict on a good row, if another row of the same person was refused.
 pub(super) fn person_refused() -> RowVerdict {
+    RowVerdict::Refused(vec![told_person_refused()], None)
+}
+
+pub(super) fn told_person_refused() -> FieldError {
     let fix = "fix that one and send all messages of the person again";
     let problem = "another message of this person was refused";
-    RowVerdict::Refused(vec![FieldError::new(FieldErrorCode::BatchRefused, "", problem, fix)], None)
+    FieldError::new(FieldErrorCode::BatchRefused, "", problem, fix)
 }
 
 pub(super) fn batch_answer(

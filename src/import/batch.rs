@@ -236,6 +236,10 @@ impl Batch {
                 }
             }
         }
+        // A row of the same person under another name is refused.
+        for (_, reasons) in answered.refused.iter_mut().filter(|(_, reasons)| reasons.is_empty()) {
+            reasons.push("another message of this person was refused".to_owned());
+        }
         answered
     }
 }

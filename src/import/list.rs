@@ -4,6 +4,7 @@
 //! stored, it would look like a suppression and protect no one.
 
 use super::columns::{Columns, person_columns};
+use super::decode::{decode, kind_of_file};
 use super::sheet::Sheet;
 
 /// A value of the list.
@@ -13,6 +14,35 @@ pub(crate) struct Listed {
     pub(crate) line: u64,
     /// The person, or why the value names none.
     pub(crate) person: Result<String, String>,
+    /// What a line of `outboxd suppress export` says besides.
+    pub(crate) exported: Option<Exported>,
+}
+
+/// What the list itself says of an entry.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Exported {
+    pub(crate) is_chat: bool,
+    pub(crate) account: Option<String>,
+    pub(crate) note: Option<String>,
+}
+
+impl Listed {
+    fn new(line: u64, person: Result<String, String>) -> Self {
+        Self { line, person, exported: None }
+    }
+}
+
+/// Returns the people in a file, whose encoding is noticed as that of the table of an import.
+///
+/// # Errors
+/// Returns why the file holds no such list.
+pub(crate) fn listed_in(bytes: &[u8]) -> Result<Vec<Listed>, String> {
+    if let Some((what, _)) = kind_of_file(bytes) {
+        return Err(format!("it is {what}; save the list as CSV, or with one id per line"));
+    }
+    let decoded = decode(bytes, None)
+        .map_err(|problem| problem.replace(", or name its encoding with `--encoding NAME`", ""))?;
+    listed(&decoded.text)
 }
 
 /// Returns the people in a text; blank lines are skipped.
@@ -21,6 +51,12 @@ pub(crate) struct Listed {
 /// Returns why no column of the table names the person, or its rows cannot be told apart.
 pub(crate) fn listed(text: &str) -> Result<Vec<Listed>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(exported) = of_export(text) {
+        return Ok(exported);
+    }
+    // Excel's "CSV (Macintosh)" ends lines with CR alone.
+    let with_lines = if text.contains('\n') { None } else { Some(text.replace('\r', "\n")) };
+    let text = with_lines.as_deref().unwrap_or(text);
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let cells: Vec<String> = first.split([',', ';', '\t', '|']).map(unquoted).collect();
     let has_header = match person_columns(&cells)?.is_empty() {
@@ -28,6 +64,24 @@ pub(crate) fn listed(text: &str) -> Result<Vec<Listed>, String> {
         true => cells.len() > 1 && !cells.iter().any(|cell| names_person(cell)),
     };
     if has_header { of_table(text) } else { Ok(of_lines(text)) }
+}
+
+/// Returns the entries that `outboxd suppress export` wrote, if the text has only these.
+fn of_export(text: &str) -> Option<Vec<Listed>> {
+    let mut entries = Vec::new();
+    for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let [scope @ ("person" | "chat"), key, account, "suppressed", _, _, note] = cells[..] else {
+            return None;
+        };
+        let exported = Exported {
+            is_chat: scope == "chat",
+            account: Some(account).filter(|account| *account != "all").map(str::to_owned),
+            note: Some(note).filter(|note| !note.is_empty()).map(str::to_owned),
+        };
+        entries.push(Listed { line: number, person: Ok(key.to_owned()), exported: Some(exported) });
+    }
+    (!entries.is_empty()).then_some(entries)
 }
 
 fn of_table(text: &str) -> Result<Vec<Listed>, String> {
@@ -63,7 +117,7 @@ fn of_table(text: &str) -> Result<Vec<Listed>, String> {
                 Err(format!("`{column}` is empty, and no other column of the person has a value"))
             }
         };
-        Listed { line: row.line, person }
+        Listed::new(row.line, person)
     });
     Ok(rows.collect())
 }
@@ -76,7 +130,7 @@ fn of_lines(text: &str) -> Vec<Listed> {
         let first = || cells.first().map(|cell| person(cell)).into_iter().collect();
         let named: Vec<_> = cells.iter().filter(|cell| is_unmistakable(cell)).cloned().map(Ok).collect();
         let people = if named.is_empty() { first() } else { named };
-        people.into_iter().map(|person| Listed { line: number, person }).collect()
+        people.into_iter().map(|person| Listed::new(number, person)).collect()
     };
     lines.flat_map(listed).collect()
 }
@@ -122,6 +176,25 @@ mod tests {
 
     fn row(line: u64, person: &str) -> (u64, Option<String>) {
         (line, Some(person.to_owned()))
+    }
+
+    #[test]
+    fn a_list_is_read_in_the_encodings_of_an_import() {
+        let text = "user_id,name\r\nACoA1,M\u{fc}ller\r\nACoA2,Ann\r\n";
+        let utf_16 = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(order).collect()
+        };
+        let latin: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+        let cr_only = text.replace("\r\n", "\r").into_bytes();
+        for bytes in
+            [utf_16(u16::to_le_bytes), utf_16(u16::to_be_bytes), latin, cr_only, b"ACoA1\rACoA2\r".to_vec()]
+        {
+            let found = listed_in(&bytes).unwrap();
+            let people: Vec<_> = found.iter().map(|one| one.person.as_deref()).collect();
+            assert_eq!(people, [Ok("ACoA1"), Ok("ACoA2")], "{bytes:?}");
+        }
+        let refused = listed_in(b"PK\x03\x04 and so on").unwrap_err();
+        assert!(refused.starts_with("it is an Excel workbook"), "{refused}");
     }
 
     #[test]

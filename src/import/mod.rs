@@ -32,7 +32,7 @@ pub use template::{Rendered, Template};
 pub use crate::domain::step::LAST_STEP;
 
 pub(crate) use batch::{Batch, Differing, RefusedRows, States, Tally, ended, kept};
-pub(crate) use list::{Listed, listed};
+pub(crate) use list::{Exported, Listed, listed_in};
 pub(crate) use people::Options;
 pub(crate) use refused::refused_file;
 pub(crate) use rehearsal::{DAYS, Example, Rehearsal};

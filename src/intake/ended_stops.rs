@@ -1,6 +1,7 @@
-//! Lets messages and accounts go on whose stop or pause ended, also if another program deleted its row.
+//! Lets messages and accounts go on whose stop or pause ended, also if another program deleted its row, and cancels what
+//! waits for a person whom another program suppressed.
 //!
-//! What ends through the daemon goes on at once; then there is nothing left to do here.
+//! What the daemon itself ends or sets takes effect at once; then there is nothing left to do here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use crate::domain::message::AccountId;
 use crate::domain::stop::{StopKey, StopScope};
 use crate::http::AppState;
-use crate::store::{EndedStops, StoreError};
+use crate::store::{ChangedStop, EndedStops, StoreError};
 
 /// The pause after a store error.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -23,27 +24,43 @@ pub(super) async fn run(state: Arc<AppState>, mut ended: EndedStops) {
             served = serve(&state, &mut ended, &mut waiting) => served,
         };
         if let Err(error) = served {
-            tracing::error!(error = error.chain(), "messages whose stop ended cannot go on; trying again");
+            tracing::error!(
+                error = error.chain(),
+                "the messages of stops that changed cannot be changed; trying again"
+            );
             clock.sleep(AFTER_ERROR).await;
         }
     }
 }
 
-/// Waits for the end of stops, and lets go on what they held; `waiting` keeps those that failed.
+/// Waits for stops that change, and tells the messages that they concern; `waiting` keeps those that failed.
 async fn serve(
     state: &AppState,
     ended: &mut EndedStops,
-    waiting: &mut Vec<StopKey>,
+    waiting: &mut Vec<ChangedStop>,
 ) -> Result<(), StoreError> {
     if waiting.is_empty() {
         *waiting = ended.next(state.engine.clock()).await?;
     }
     // Pauses of accounts that end together.
-    let (pauses, others) = waiting.drain(..).partition(|key: &StopKey| key.scope == StopScope::Account);
+    let is_pause =
+        |changed: &ChangedStop| matches!(changed, ChangedStop::Ended(key) if key.scope == StopScope::Account);
+    let (pauses, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_pause);
     *waiting = others;
-    state.engine.wake_freed(pauses.into_iter().map(|key: StopKey| AccountId::new(key.key)));
-    while let Some(key) = waiting.last() {
-        goes_on(state, key).await?;
+    let paused = |changed| match changed {
+        ChangedStop::Ended(key) => Some(AccountId::new(key.key)),
+        ChangedStop::Suppresses(_) => None,
+    };
+    state.engine.wake_freed(pauses.into_iter().filter_map(paused));
+    while let Some(changed) = waiting.last() {
+        match changed {
+            ChangedStop::Ended(key) => goes_on(state, key).await?,
+            ChangedStop::Suppresses(id) => {
+                let now = state.engine.settled_now().await;
+                let (_, accounts) = state.store.apply_stop(*id, now).await?;
+                state.engine.wake_at(accounts.into_iter().map(|account| (account, now)));
+            }
+        }
         waiting.pop();
     }
     Ok(())

@@ -11,10 +11,10 @@ const TABLE: &str = "LinkedIn URL,First Name,company\nlinkedin.com/in/ada,Ada,Ac
                      linkedin.com/in/cyd,Cyd,\nlinkedin.com/in/ada,Ada,Acme\n";
 
 /// What a person fills in; a file is the field `file`.
-type Form = Vec<(String, String)>;
+pub(crate) type Form = Vec<(String, String)>;
 
 /// Returns the form for two steps, with some fields of another value.
-fn form(other: &[(&str, &str)]) -> Form {
+pub(crate) fn form(other: &[(&str, &str)]) -> Form {
     let usual = [("campaign", "autumn"), ("accounts", "acc_1, acc_2"), ("wait", ""), ("text", HELLO)];
     let last = [("wait", "3 days"), ("text", NUDGE)];
     let mut form: Form =
@@ -47,7 +47,7 @@ fn encoded(form: &Form, file: Option<&[u8]>) -> Vec<u8> {
     body
 }
 
-async fn press(browser: &Browser, form: &Form, file: Option<&[u8]>) -> (u16, String) {
+pub(crate) async fn press(browser: &Browser, form: &Form, file: Option<&[u8]>) -> (u16, String) {
     browser.post("/import", "multipart/form-data; boundary=b0undary", encoded(form, file)).await
 }
 
@@ -60,7 +60,7 @@ fn carried(page: &str) -> BTreeMap<&str, &str> {
 }
 
 /// Returns the form as the page carries it on, with another button.
-fn next(page: &str, other: &[(&str, &str)]) -> Form {
+pub(crate) fn next(page: &str, other: &[(&str, &str)]) -> Form {
     let carried = carried(page);
     let mut all = vec![("upload", carried["upload"]), ("seen", carried["seen"])];
     all.extend_from_slice(other);

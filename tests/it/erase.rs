@@ -158,3 +158,57 @@ async fn an_intent_for_an_erased_person_is_withdrawn() {
     assert_eq!(code, 422, "{refused}");
     daemon.stop().await;
 }
+
+/// A row that another program inserted and that was rejected keeps what was written: it is shown, exported and erased as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_rows_are_shown_exported_and_erased() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let insert = |users: &str, text: &str| {
+        let sql = format!(
+            "INSERT INTO messages (account_id, users_ids, text, meta) VALUES ('acc_1', '{users}', 'Hi {{{{name}}}}: {text}', '{{\"mail\": \"j@example.com\"}}') RETURNING id"
+        );
+        env.sql(&sql)[0].clone()
+    };
+    env.sql("INSERT INTO people (account_id, user_id, public_identifier, name, at) VALUES ('acc_1', 'ACoAERJ1', 'jane-doe', 'Jane', '2026-01-01T00:00:00.000Z') RETURNING 1 || ''");
+    env.sql("INSERT INTO conversations VALUES ('acc_1', 'chat_9', 'ACoAERJ1', 'webhook', '2026-01-01T00:00:00.000Z') RETURNING 1 || ''");
+    let mut rows: Vec<String> = [
+        "ACoAERJ1",
+        "[\"ACoAERJ1\"]",
+        "urn:li:fsd_profile:ACoAERJ1",
+        "https://www.linkedin.com/in/jane-doe/",
+        "jane-doe",
+    ]
+    .into_iter()
+    .map(|users| insert(users, "secret"))
+    .collect();
+    rows.push(env.sql("INSERT INTO messages (account_id, chat_id, text) VALUES ('acc_1', 'chat_9', 'Hi {{name}}: secret') RETURNING id")[0].clone());
+    let other = insert("ACoAERJ12", "kept");
+    for id in rows.iter().chain([&other]) {
+        daemon.becomes(id, "rejected").await;
+    }
+    let (ok, shown) = run(env.outboxd(&["person", "jane-doe"]), "");
+    assert!(
+        ok && shown.contains("6 rejected") && rows.iter().all(|id| shown.contains(id.as_str())),
+        "{shown}"
+    );
+    assert!(!shown.contains(&other), "{shown}");
+    let (_, answer) = daemon.get("/v1/people/ACoAERJ1").await;
+    assert_eq!(answer["messages"].as_array().map(Vec::len), Some(6), "{answer}");
+    let (_, queued) = daemon.get("/v1/messages?person=ACoAERJ1&state=queued").await;
+    assert_eq!(queued["data"], json!([]));
+    let (ok, exported) = run(env.outboxd(&["export", "--person", "ACoAERJ1", "--json"]), "");
+    assert!(ok && exported.matches("secret").count() == 6, "{exported}");
+
+    let (ok, said) = run(env.outboxd(&["erase", "ACoAERJ1", "--yes"]), "");
+    assert!(ok && said.contains("erased: 6 messages"), "{said}");
+    let left = "SELECT id FROM messages WHERE text <> '' OR meta IS NOT NULL OR error IS NOT NULL OR coalesce(users_ids, chat_id) <> 'erased'";
+    assert_eq!(env.sql(left), [other]);
+    assert_eq!(
+        env.sql("SELECT detail FROM events WHERE instr(detail, 'ERJ1') > 0 OR instr(detail, 'jane') > 0"),
+        Vec::<String>::new()
+    );
+    let (ok, said) = run(env.outboxd(&["audit"]), "");
+    assert!(ok, "{said}");
+    daemon.stop().await;
+}

@@ -4,6 +4,7 @@
 mod access;
 mod account_sync;
 mod activation;
+mod all_or_none;
 mod attachments;
 mod audit_people;
 mod backups;

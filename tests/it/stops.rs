@@ -535,3 +535,49 @@ async fn accounts_that_are_freed_together_do_not_all_send_at_once() {
     }
     daemon.stop().await;
 }
+
+/// No step looks at a held message, so the watcher must notice the suppression; also one from before the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_for_a_person_whom_another_program_suppresses_is_cancelled() {
+    let (env, daemon) = quiet().await;
+    let held = enqueue(&daemon, json!({"users_ids": "U1", "text": "held"})).await;
+    let later = enqueue(&daemon, json!({"users_ids": "U2", "text": "held as well"})).await;
+    let stays = enqueue(&daemon, json!({"users_ids": "U3", "text": "stays held"})).await;
+    for id in [&held, &later, &stays] {
+        let (ok, said) = run(env.outboxd(&["hold", id]), "");
+        assert!(ok, "{said}");
+    }
+    env.sql("INSERT INTO stops (scope, key, reason) VALUES ('person', 'U1', 'suppressed') RETURNING key");
+    assert_eq!(daemon.becomes(&held, "cancelled").await["reason"], "suppressed");
+    daemon.stop().await;
+    env.sql("INSERT INTO stops (scope, key, reason) VALUES ('person', 'U2', 'suppressed') RETURNING key");
+    let daemon = env.serve().await;
+    assert_eq!(daemon.becomes(&later, "cancelled").await["reason"], "suppressed");
+    let (_, message) = daemon.get(&format!("/v1/messages/{stays}")).await;
+    assert_eq!(message["state"], "queued");
+    daemon.stop().await;
+}
+
+/// `suppress import` reads what `suppress export` writes: people and chats, on one account or on all, with their notes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exported_list_can_be_imported() {
+    let (env, daemon) = quiet().await;
+    for line in [
+        &["suppress", "add", "ACoA1", "--note", "asked by mail"][..],
+        &["suppress", "add", "ACoA2", "--account", "acc_1"],
+        &["suppress", "add", "chat_7", "--chat"],
+    ] {
+        let (ok, said) = run(env.outboxd(line), "");
+        assert!(ok, "{said}");
+    }
+    let (ok, exported) = run(env.outboxd(&["suppress", "export"]), "");
+    assert!(ok && exported.lines().count() == 3, "{exported}");
+    let list = "SELECT scope || key || account_id || reason || coalesce(note, '') FROM stops ORDER BY 1";
+    let before = env.sql(list);
+    daemon.stop().await;
+    let (other, other_daemon) = quiet().await;
+    let (ok, said) = run(other.outboxd(&["suppress", "import", "-"]), &exported);
+    assert!(ok && said.contains("people suppressed: 3;"), "{said}");
+    assert_eq!(other.sql(list), before);
+    other_daemon.stop().await;
+}

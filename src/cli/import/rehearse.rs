@@ -21,7 +21,8 @@ pub(super) async fn rehearse(
 ) -> Result<Exit, Failure> {
     let rows = &table.sheet.rows;
     let accounts = if plan.keeps_accounts() { "&accounts=keep" } else { "" };
-    let path = format!("/v1/forecast?days={DAYS}&campaign={}{accounts}", segment(&plan.campaign));
+    let path =
+        format!("/v1/forecast?days={DAYS}&atomic=person&campaign={}{accounts}", segment(&plan.campaign));
     let (batch, forecast, assumed) = loop {
         let batch = Rehearsal::judge(&mut plan, rows);
         let mut forecast: Option<(Forecast, Value)> = None;

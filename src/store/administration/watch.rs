@@ -16,11 +16,10 @@ use sqlx::SqliteConnection;
 use super::log_watch::LogWatch;
 use crate::clock::Clock;
 use crate::domain::message::Seq;
-use crate::domain::stop::StopKey;
 use crate::store::sqlite::rows::Result;
 use crate::store::transitions::inserted::{self, Inserted};
 use crate::store::transitions::message_commands::{self, InsertedCommand};
-use crate::store::transitions::stop_rows;
+use crate::store::transitions::stop_rows::{self, ChangedStop};
 use crate::store::{Store, sqlite};
 use crate::tasks::Pulse;
 
@@ -106,22 +105,36 @@ impl ExternalCommands {
     }
 }
 
-/// Watches for pauses and stops that end, also those that other programs DELETE.
+/// Watches for pauses and stops that end, also those that other programs DELETE, and for suppressions that they INSERT.
 pub struct EndedStops {
     connection: SqliteConnection,
     looks: Looks,
     /// Number of the last event that was looked at.
     seen: i64,
+    /// Whether nothing was returned yet.
+    is_first: bool,
 }
 
 impl EndedStops {
-    /// Waits for pauses and stops that end, and returns what each of them held. Cancel-safe.
-    pub(crate) async fn next(&mut self, clock: &Arc<dyn Clock>) -> Result<Vec<StopKey>> {
+    /// Waits for pauses and stops that end, and for suppressions that other programs set. Cancel-safe.
+    pub(crate) async fn next(&mut self, clock: &Arc<dyn Clock>) -> Result<Vec<ChangedStop>> {
+        if self.is_first {
+            let set = stop_rows::suppress_what_waits(&mut self.connection).await?;
+            self.is_first = false;
+            if !set.is_empty() {
+                return Ok(set.into_iter().map(ChangedStop::Suppresses).collect());
+            }
+        }
         loop {
             let (ended, seen) = stop_rows::ended_since(&mut self.connection, self.seen).await?;
+            let set = match seen > self.seen {
+                true => stop_rows::suppressed_since(&mut self.connection, self.seen).await?,
+                false => Vec::new(),
+            };
             self.seen = seen;
-            if !ended.is_empty() {
-                return Ok(ended);
+            if !ended.is_empty() || !set.is_empty() {
+                let ended = ended.into_iter().map(ChangedStop::Ended);
+                return Ok(ended.chain(set.into_iter().map(ChangedStop::Suppresses)).collect());
             }
             self.looks.due(clock).await;
         }
@@ -177,7 +190,7 @@ impl Store {
     pub(crate) async fn watch_ended_stops(&self) -> Result<EndedStops> {
         let mut connection = sqlite::open_reader(&self.inner.path).await?;
         let (_before, seen) = stop_rows::ended_since(&mut connection, i64::MAX).await?;
-        Ok(EndedStops { connection, looks: Looks::new(&self.inner.path), seen })
+        Ok(EndedStops { connection, looks: Looks::new(&self.inner.path), seen, is_first: true })
     }
 }
 

@@ -19,6 +19,8 @@ use crate::store::sqlite::rows::Result;
 pub enum EnqueueMode {
     /// Each row is accepted or refused independently.
     Each,
+    /// The rows of a person or chat are stored together or not at all (`together.rs`).
+    Person,
     /// All rows or none.
     All,
 }
@@ -39,13 +41,54 @@ pub enum Enqueued {
     Suppressed,
     /// Not stored, because the step before it is missing, has ended, or is on another account: says which.
     OutOfStep(String),
-    /// Not stored, because another row of an all-or-none batch conflicts.
+    /// Not stored: it clashes with a row of the same request that has no message either.
+    Beside(Clash),
+    /// Not stored, because a row that it is stored with or not at all is refused.
     Refused,
 }
 
+/// In what a row clashes with another row of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clash {
+    /// The same text for the same person.
+    Text,
+    /// The same `dedupe_key` and different content.
+    Key,
+}
+
+impl Enqueued {
+    /// Returns whether the row is neither stored nor in the queue already.
+    pub(super) fn is_refused(&self) -> bool {
+        !matches!(self, Self::Accepted(_) | Self::Duplicate(_))
+    }
+
+    /// Returns the message that keeps the row out.
+    pub(super) fn because_of(&self) -> Option<MessageId> {
+        match self {
+            Self::Duplicate(id) | Self::Conflict(id) => Some(*id),
+            Self::Repeat(repeat) => Some(repeat.id),
+            Self::Accepted(_) | Self::Suppressed | Self::OutOfStep(_) | Self::Beside(_) | Self::Refused => {
+                None
+            }
+        }
+    }
+
+    /// Returns the same verdict without the id of the message that keeps the row out, because that has none.
+    pub(super) fn unnamed(self) -> Self {
+        match self {
+            Self::Repeat(_) => Self::Beside(Clash::Text),
+            Self::Conflict(_) => Self::Beside(Clash::Key),
+            other => other,
+        }
+    }
+}
+
+/// A message with its id.
+pub(super) type BatchRow = (MessageId, NewMessage);
+
 /// Messages that are stored together, with their ids.
 pub(in crate::store) struct EnqueueBatch {
-    pub(super) rows: Vec<(MessageId, NewMessage)>,
+    pub(super) rows: Vec<BatchRow>,
     blobs: Vec<Blob>,
     mode: EnqueueMode,
     now: Timestamp,
@@ -71,8 +114,12 @@ impl EnqueueBatch {
         self.rows.len()
     }
 
-    pub(super) fn into_rows(self) -> Vec<(MessageId, NewMessage)> {
+    pub(super) fn into_rows(self) -> Vec<BatchRow> {
         self.rows
+    }
+
+    pub(super) fn all_rows(&self) -> Vec<&BatchRow> {
+        self.rows.iter().collect()
     }
 
     pub(in crate::store) fn now(&self) -> Timestamp {
@@ -88,10 +135,15 @@ impl EnqueueBatch {
         self.mode == EnqueueMode::All
     }
 
-    /// Returns whether the batch needs a transaction of its own: rolling it back must not affect other batches, and
-    /// many files at once would make a long transaction.
+    /// Returns whether the rows of a person are stored together or not at all.
+    pub(super) fn is_by_person(&self) -> bool {
+        self.mode == EnqueueMode::Person
+    }
+
+    /// Returns whether the batch needs a transaction of its own: what it does not store must not affect other batches,
+    /// and many files at once would make a long transaction.
     pub(in crate::store) fn is_alone(&self) -> bool {
-        self.is_atomic() || !self.blobs.is_empty()
+        self.mode != EnqueueMode::Each || !self.blobs.is_empty()
     }
 
     /// Stores the attachment bytes of accepted messages.

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
-use super::batch::{EnqueueBatch, EnqueueMode, Enqueued};
+use super::batch::{BatchRow, EnqueueBatch, EnqueueMode, Enqueued};
 use super::clear::Check;
 use super::insert::{self, InsertedRow};
 use super::repeats::{self, Repeat, Repeated, Sought};
 use super::steps::{self, Known, StepsSoFar};
 use super::suppressed::{self, Recipients};
+use super::together::Together;
 use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, MessageId, NewMessage, RepeatScope};
 use crate::domain::time_text;
@@ -126,13 +127,19 @@ pub(in crate::store) async fn enqueue(
         return Ok(vec![vec![stored]]);
     }
     if first.is_atomic() {
-        let refused = conflicts_of(connection, first).await?;
+        let refused = conflicts_of(connection, &first.all_rows()).await?;
         if refused.iter().any(|verdict| matches!(verdict, Some(Enqueued::Conflict(_)))) {
             let verdicts = refused.into_iter().map(|verdict| verdict.unwrap_or(Enqueued::Refused));
             return Ok(vec![verdicts.collect()]);
         }
     }
-    let NotStored { refused, keys } = not_stored(connection, batches, &mut StepsSoFar::default()).await?;
+    let NotStored { refused, keys } = match first.is_by_person() {
+        true => not_stored_together(connection, first).await?,
+        false => {
+            let parts: Vec<_> = batches.iter().map(|batch| batch.all_rows()).collect();
+            not_stored(connection, &parts, first.repeats(), &mut StepsSoFar::default()).await?
+        }
+    };
     let fails = |verdict: &Enqueued| !matches!(verdict, Enqueued::Duplicate(_));
     if first.is_atomic() && first.rows.iter().any(|(id, _)| refused.get(id).is_some_and(fails)) {
         let verdict =
@@ -154,8 +161,8 @@ pub(in crate::store) async fn enqueue(
     }
     let mut verdicts = Vec::with_capacity(batches.len());
     for batch in batches {
-        let existing = conflicts_of(connection, batch).await?;
-        let verdict = |(row, found): (&(MessageId, NewMessage), Option<Enqueued>)| match found {
+        let existing = conflicts_of(connection, &batch.all_rows()).await?;
+        let verdict = |(row, found): (&BatchRow, Option<Enqueued>)| match found {
             _ if refused.contains_key(&row.0) => refused[&row.0].clone(),
             Some(Enqueued::Duplicate(id) | Enqueued::Conflict(id)) if id == row.0 => Enqueued::Accepted(id),
             Some(found) => found,
@@ -190,9 +197,10 @@ pub(super) async fn rehearse(
     batch: &EnqueueBatch,
     so_far: &mut StepsSoFar,
 ) -> Result<Vec<Enqueued>> {
-    let NotStored { refused, .. } = not_stored(connection, &[batch], so_far).await?;
-    let existing = conflicts_of(connection, batch).await?;
-    let verdict = |((id, _), found): (&(MessageId, NewMessage), Option<Enqueued>)| match refused.get(id) {
+    let rows = batch.all_rows();
+    let existing = conflicts_of(connection, &rows).await?;
+    let NotStored { refused, .. } = not_stored(connection, &[rows], batch.repeats(), so_far).await?;
+    let verdict = |((id, _), found): (&BatchRow, Option<Enqueued>)| match refused.get(id) {
         Some(refused) => refused.clone(),
         None => found.unwrap_or(Enqueued::Accepted(*id)),
     };
@@ -226,23 +234,49 @@ struct NotStored {
     keys: HashMap<MessageId, String>,
 }
 
-/// Returns the rows that nothing but a `dedupe_key` may still keep out.
+/// Returns the rows that are not stored, if the rows of a person are stored together or not at all; nothing else keeps
+/// rows out.
+async fn not_stored_together(connection: &mut SqliteConnection, batch: &EnqueueBatch) -> Result<NotStored> {
+    let mut together = Together::of(batch.rows.iter().map(|(_, message)| message));
+    loop {
+        let open = together.open();
+        let rows: Vec<&BatchRow> = open.iter().map(|place| &batch.rows[*place]).collect();
+        let mut so_far = StepsSoFar::together();
+        let conflicts = conflicts_of(connection, &rows).await?;
+        let parts = [rows];
+        let NotStored { refused, keys } =
+            not_stored(connection, &parts, batch.repeats(), &mut so_far).await?;
+        let verdict = |((id, _), found): (&&BatchRow, Option<Enqueued>)| {
+            (*id, refused.get(id).cloned().or(found).unwrap_or(Enqueued::Accepted(*id)))
+        };
+        let verdicts = parts[0].iter().zip(conflicts).map(verdict).collect();
+        if together.judge(&open, verdicts) {
+            continue;
+        }
+        let verdicts = batch.rows.iter().map(|(id, _)| *id).zip(together.verdicts());
+        let refused = verdicts.filter(|(_, verdict)| !matches!(verdict, Enqueued::Accepted(_))).collect();
+        return Ok(NotStored { refused, keys });
+    }
+}
+
+/// Returns the rows that nothing but a `dedupe_key` may still keep out; of steps, that as well. `parts` are the rows of
+/// each request.
 async fn not_stored(
     connection: &mut SqliteConnection,
-    batches: &[&EnqueueBatch],
+    parts: &[Vec<&BatchRow>],
+    scope: RepeatScope,
     so_far: &mut StepsSoFar,
 ) -> Result<NotStored> {
-    let rows: Vec<&(MessageId, NewMessage)> = batches.iter().flat_map(|batch| &batch.rows).collect();
+    let rows: Vec<&BatchRow> = parts.iter().flatten().copied().collect();
     let asked: Vec<_> = rows.iter().map(|(_, message)| steps::Asked::of(message)).collect();
     let known = steps::find(connection, &asked).await?;
-    let scope = batches.first().map_or(RepeatScope::Account, |batch| batch.repeats());
     let mut refused = refused_of(connection, &rows, &known, scope).await?;
     if known.is_empty() {
         return Ok(NotStored { refused, keys: HashMap::new() });
     }
-    for batch in batches {
-        let conflicts = conflicts_of(connection, batch).await?;
-        let conflicts = batch.rows.iter().zip(conflicts);
+    for part in parts {
+        let conflicts = conflicts_of(connection, part).await?;
+        let conflicts = part.iter().zip(conflicts);
         refused.extend(conflicts.filter_map(|((id, _), verdict)| Some((*id, verdict?))));
     }
     let places = rows.iter().enumerate().map(|(place, (id, message))| (place, *id, message));
@@ -255,7 +289,7 @@ async fn not_stored(
 /// Returns the messages that are for a suppressed person, or say the same to the same person as another one.
 async fn refused_of(
     connection: &mut SqliteConnection,
-    rows: &[&(MessageId, NewMessage)],
+    rows: &[&BatchRow],
     known: &HashMap<usize, Known>,
     scope: RepeatScope,
 ) -> Result<HashMap<MessageId, Enqueued>> {
@@ -284,17 +318,16 @@ async fn refused_of(
 /// the same content.
 async fn conflicts_of(
     connection: &mut SqliteConnection,
-    batch: &EnqueueBatch,
+    rows: &[&BatchRow],
 ) -> Result<Vec<Option<Enqueued>>> {
     const SQL: &str = "SELECT m.dedupe_key, m.id, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, \
          m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign, \
          m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.stop_on_reply, m.step, m.wait, m.meta, m.needs, m.text_hash \
          FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1)) \
            AND m.state <> 'failed' AND m.state <> 'cancelled' AND m.state <> 'rejected'";
-    let keys: Vec<&str> =
-        batch.rows.iter().filter_map(|(_, message)| message.dedupe_key.as_deref()).collect();
+    let keys: Vec<&str> = rows.iter().filter_map(|(_, message)| message.dedupe_key.as_deref()).collect();
     if keys.is_empty() {
-        return Ok(vec![None; batch.rows.len()]);
+        return Ok(vec![None; rows.len()]);
     }
     let mut known: HashMap<String, (MessageId, Option<NewMessage>, Option<String>)> = HashMap::new();
     for row in sqlx::query(SQL).bind(json!(keys).to_string()).fetch_all(connection).await? {
@@ -303,8 +336,8 @@ async fn conflicts_of(
         let message = stored_message(&row, &key).ok();
         known.insert(key, (rows::message_id(&row, "id")?, message, row.try_get("text_hash")?));
     }
-    let mut verdicts = Vec::with_capacity(batch.rows.len());
-    for (id, message) in &batch.rows {
+    let mut verdicts = Vec::with_capacity(rows.len());
+    for (id, message) in rows {
         let verdict = match &message.dedupe_key {
             None => None,
             Some(key) => match known.get(key) {

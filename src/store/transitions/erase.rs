@@ -66,11 +66,12 @@ impl Store {
     ) -> Result<Erased> {
         // Before the first of them is erased: an intent that comes afterwards asks.
         self.inner.any_erased.store(true, Ordering::Relaxed);
-        let events = self.events_of(&keys).await?;
+        let rejected = json!(self.all_rejected_of(&keys).await?.0).to_string();
+        let events = self.events_of(&keys, &rejected).await?;
         let erased = self.exclusive(now, move |connection| {
             Box::pin(async move {
                 sqlx::query("PRAGMA secure_delete = ON").fetch_all(&mut *connection).await?;
-                let erased = erase(connection, &keys, &events, note, now).await;
+                let erased = erase(connection, &keys, (&rejected, &events), note, now).await;
                 sqlx::query("PRAGMA secure_delete = FAST").fetch_all(&mut *connection).await?;
                 erased
             })
@@ -78,16 +79,16 @@ impl Store {
         erased.await
     }
 
-    /// Returns the events that name a person, as a JSON array: a scan, which the writer need not wait for.
-    async fn events_of(&self, keys: &[String]) -> Result<String> {
+    /// Returns the events that name a person, or are of one of the `rejected` rows, as a JSON array: a scan, which the writer need not wait for.
+    async fn events_of(&self, keys: &[String], rejected: &str) -> Result<String> {
         let sql = AssertSqlSafe(format!(
             "SELECT e.seq FROM events e WHERE e.detail IS NOT NULL AND ( \
-               e.message_id IN (SELECT m.id FROM messages m WHERE m.seq IN ({})) \
+               e.message_id IN (SELECT m.id FROM messages m WHERE m.seq IN ({} UNION ALL SELECT value FROM json_each(?2))) \
                OR EXISTS (SELECT 1 FROM json_each(?1) k WHERE e.detail = 'person ' || k.value \
                             OR (e.kind GLOB 'stop.*' AND e.detail ->> '$.scope' = 'person' AND e.detail ->> '$.key' = k.value)))",
             of_person("?1")
         ));
-        let query = sqlx::query_scalar(sql).bind(json!(keys).to_string());
+        let query = sqlx::query_scalar(sql).bind(json!(keys).to_string()).bind(rejected);
         let found: Vec<i64> = query.fetch_all(&self.inner.readers).await?;
         Ok(json!(found).to_string())
     }
@@ -96,7 +97,7 @@ impl Store {
 async fn erase(
     connection: &mut SqliteConnection,
     keys: &[String],
-    events: &str,
+    (rejected, events): (&str, &str),
     note: Option<String>,
     now: Timestamp,
 ) -> Result<Erased> {
@@ -106,10 +107,13 @@ async fn erase(
     let salt = suppress(connection, keys, &keys_json, &at).await?;
     let mut erased = Erased { cancelled: cancel(connection, &keys_json, &at).await?, ..Erased::default() };
     // Built from constants; the keys are bound.
-    let sql =
-        AssertSqlSafe(format!("SELECT seq, id, state FROM messages WHERE seq IN ({})", of_person("?1")));
+    let sql = AssertSqlSafe(format!(
+        "SELECT seq, id, state FROM messages WHERE seq IN ({} UNION ALL \
+           SELECT r.seq FROM json_each(?2) j CROSS JOIN messages r ON r.seq = j.value WHERE r.state = 'rejected')",
+        of_person("?1")
+    ));
     let mut settled = Vec::new();
-    for row in sqlx::query(sql).bind(&keys_json).fetch_all(&mut *connection).await? {
+    for row in sqlx::query(sql).bind(&keys_json).bind(rejected).fetch_all(&mut *connection).await? {
         match row.try_get::<&str, _>("state")? {
             "sending" | "uncertain" | "review" => erased.unsettled.push(rows::message_id(&row, "id")?),
             _ => settled.push(row.try_get::<i64, _>("seq")?),

@@ -1,13 +1,14 @@
 //! The transitions: each method of [`Store`](super::Store) here changes the queue in one transaction, or looks up what
 //! such a change needs to know.
 //!
-//! - A message arrives: `enqueue.rs` (`batch.rs`, `insert.rs`, `blobs.rs`, `rehearsal.rs`, `existing.rs`), `admission.rs`
-//!   (`inserted.rs`, `external_insert.rs`). What may keep it out: `clear.rs`, `repeats.rs`, `suppressed.rs`, `hashed.rs`,
-//!   `erased.rs`, `steps.rs`.
+//! - A message arrives: `enqueue.rs` (`batch.rs`, `insert.rs`, `blobs.rs`, `together.rs`, `rehearsal.rs`, `existing.rs`),
+//!   `admission.rs` (`inserted.rs`, `external_insert.rs`). What may keep it out: `clear.rs`, `repeats.rs`, `suppressed.rs`,
+//!   `hashed.rs`, `erased.rs`, `steps.rs`.
 //! - It is sent: `attempts.rs` (`calls.rs`, `account_limits.rs`), `defer.rs`, `rests.rs`, `resolving.rs` (`names.rs`);
 //!   `reconcile.rs` and `review.rs` settle what is unclear.
 //! - A person or a program changes it: `commands.rs` and `message_commands.rs` (`change.rs`, `edit.rs`, `hold.rs`,
-//!   `retry.rs`, `sequence.rs`, `withdraw.rs`, `waits.rs`), `pause.rs`, `stops.rs` (`stop_rows.rs`), `rules.rs`, `erase.rs`.
+//!   `retry.rs`, `sequence.rs`, `withdraw.rs`, `waits.rs`), `pause.rs`, `stops.rs` (`stop_rows.rs`), `rules.rs`, `erase.rs`
+//!   (`rejected.rs`).
 //! - The provider reports something: `webhooks.rs`, `webhook_endpoints.rs`, `heard.rs` (`author.rs`), `chat_reads.rs`,
 //!   `people.rs`, `account_snapshot.rs`. Receivers of events confirm them: `hooks.rs`.
 
@@ -42,6 +43,7 @@ pub(super) mod pause;
 pub(super) mod people;
 pub(super) mod reconcile;
 pub(super) mod rehearsal;
+pub(super) mod rejected;
 pub(super) mod repeats;
 pub(super) mod resolving;
 pub(super) mod rests;
@@ -53,6 +55,7 @@ pub(super) mod steps;
 pub(super) mod stop_rows;
 pub(super) mod stops;
 pub(super) mod suppressed;
+pub(super) mod together;
 pub(super) mod waits;
 pub(super) mod webhook_endpoints;
 pub(super) mod webhooks;

@@ -28,7 +28,7 @@ impl Store {
     }
 
     /// Addresses messages for public names to the user ids behind them, as far as those are known.
-    pub(super) async fn address(&self, messages: &mut [&mut NewMessage]) -> Result<()> {
+    pub(crate) async fn address(&self, messages: &mut [&mut NewMessage]) -> Result<()> {
         let names: HashSet<&str> = messages.iter().filter_map(|message| name(&message.target)).collect();
         if names.is_empty() {
             return Ok(());

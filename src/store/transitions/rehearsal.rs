@@ -2,7 +2,7 @@
 //!
 //! It does the same look-ups and writes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -10,6 +10,7 @@ use super::batch::{EnqueueBatch, EnqueueMode, Enqueued};
 use super::enqueue;
 use super::repeats::Repeat;
 use super::steps::StepsSoFar;
+use super::together::Together;
 use crate::domain::message::{AccountId, MessageId, NewMessage, RepeatScope};
 use crate::store::Store;
 use crate::store::sqlite::rows::Result;
@@ -28,13 +29,53 @@ struct Before {
 }
 
 impl Store {
-    /// Returns the result that [`Store::enqueue`] would give each of `rows` now, in their order, each row alone.
-    pub(crate) async fn rehearse(&self, rows: &[NewMessage], now: Timestamp) -> Result<Vec<Enqueued>> {
-        let (mut before, mut steps) = (Before::default(), StepsSoFar::default());
+    /// Returns the result that [`Store::enqueue`] would give each of `rows` now, in their order: each row alone, or of
+    /// each person all rows or none. A result names no message that does not exist, except a duplicate.
+    pub(crate) async fn rehearse(
+        &self,
+        rows: &mut [NewMessage],
+        mode: EnqueueMode,
+        now: Timestamp,
+    ) -> Result<Vec<Enqueued>> {
+        self.address(&mut rows.iter_mut().collect::<Vec<_>>()).await?;
+        let rows: Vec<&NewMessage> = rows.iter().collect();
+        let mut ids = HashSet::new();
+        let verdicts = if mode == EnqueueMode::Person {
+            let mut together = Together::of(rows.iter().copied());
+            loop {
+                let open = together.open();
+                let left: Vec<&NewMessage> = open.iter().map(|place| rows[*place]).collect();
+                let judged = self.judge_alone(&left, StepsSoFar::together(), now).await?;
+                ids.extend(judged.iter().map(|(id, _)| *id));
+                if !together.judge(&open, judged) {
+                    break together.verdicts();
+                }
+            }
+        } else {
+            let judged = self.judge_alone(&rows, StepsSoFar::default(), now).await?;
+            ids.extend(judged.iter().map(|(id, _)| *id));
+            judged.into_iter().map(|(_, verdict)| verdict).collect()
+        };
+        let named = |verdict: Enqueued| match verdict.because_of() {
+            Some(id) if ids.contains(&id) => verdict.unnamed(),
+            _ => verdict,
+        };
+        Ok(verdicts.into_iter().map(named).collect())
+    }
+
+    /// Returns the result of each row alone, with the id that it would have.
+    async fn judge_alone(
+        &self,
+        rows: &[&NewMessage],
+        mut steps: StepsSoFar,
+        now: Timestamp,
+    ) -> Result<Vec<(MessageId, Enqueued)>> {
+        let mut before = Before::default();
         let scope = self.repeat_scope();
         let mut verdicts = Vec::with_capacity(rows.len());
         for part in rows.chunks(STEP) {
-            let batch = EnqueueBatch::new(part.to_vec(), Vec::new(), EnqueueMode::Each, now, scope);
+            let part = part.iter().copied().cloned().collect();
+            let batch = EnqueueBatch::new(part, Vec::new(), EnqueueMode::Each, now, scope);
             let mut connection = self.inner.readers.acquire().await?;
             let stored = enqueue::rehearse(&mut connection, &batch, &mut steps).await?;
             drop(connection);
@@ -43,7 +84,7 @@ impl Store {
                     .into_rows()
                     .into_iter()
                     .zip(stored)
-                    .map(|((id, message), stored)| before.judge(id, message, stored, scope)),
+                    .map(|((id, message), stored)| (id, before.judge(id, message, stored, scope))),
             );
         }
         Ok(verdicts)

@@ -34,7 +34,11 @@ pub(super) struct Known {
 
 /// The steps of the rows so far that will be stored, by campaign, person and number.
 #[derive(Debug, Default)]
-pub(super) struct StepsSoFar(HashMap<(String, String, u8), (MessageId, AccountId)>);
+pub(super) struct StepsSoFar {
+    found: HashMap<(String, String, u8), (MessageId, AccountId)>,
+    /// Whether a refused step counts: its person gets none of them, and those after it have nothing else wrong.
+    counts_refused: bool,
+}
 
 pub(super) const KNOWN: &str = "WITH asked AS (SELECT j.key AS place, j.value ->> 0 AS campaign, coalesce( \
        (SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = j.value ->> 2 AND c.chat_id = j.value ->> 3), \
@@ -94,6 +98,11 @@ pub(super) async fn find(
 }
 
 impl StepsSoFar {
+    /// Returns the beginning for rows of which a person gets all or none.
+    pub(super) fn together() -> Self {
+        Self { counts_refused: true, ..Self::default() }
+    }
+
     /// Judges the rows in the order of their steps: which are in the queue already, and which do not follow the step
     /// before. `is_refused` says of a place whether its row will not be stored for another reason. A row that is no
     /// step has no verdict.
@@ -111,23 +120,23 @@ impl StepsSoFar {
             let (known, number) = (&known[&place], message.step.map_or(0, |step| step.number));
             let campaign = message.campaign.clone().unwrap_or_default();
             let at = |number| (campaign.clone(), known.key.clone(), number);
-            let same = known.own.or_else(|| self.0.get(&at(number)).map(|(id, _)| *id));
+            let same = known.own.or_else(|| self.found.get(&at(number)).map(|(id, _)| *id));
             if let Some(same) = same {
                 verdicts.insert(place, Enqueued::Duplicate(same));
                 continue;
             }
-            if is_refused(place) {
-                continue;
-            }
-            if number > 1 {
+            let mut is_out = is_refused(place);
+            if number > 1 && !is_out {
                 let beside =
-                    self.0.get(&at(number - 1)).map(|(_, account)| (account.clone(), StateName::Queued));
+                    self.found.get(&at(number - 1)).map(|(_, account)| (account.clone(), StateName::Queued));
                 if let Some(why) = out_of_step(message, number, beside.as_ref().or(known.before.as_ref())) {
                     verdicts.insert(place, Enqueued::OutOfStep(why));
-                    continue;
+                    is_out = true;
                 }
             }
-            self.0.insert(at(number), (id, message.account_id.clone()));
+            if !is_out || self.counts_refused {
+                self.found.insert(at(number), (id, message.account_id.clone()));
+            }
         }
         verdicts
     }

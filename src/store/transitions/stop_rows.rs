@@ -100,6 +100,39 @@ pub(in crate::store) async fn by_id(connection: &mut SqliteConnection, key: Stop
     Ok(vec![other, key])
 }
 
+/// A stop that changed, of which the messages that it concerns do not know yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangedStop {
+    /// It ended.
+    Ended(StopKey),
+    /// Another program set this suppression. The messages that wait for something else are no candidates of a step, which
+    /// would notice it.
+    Suppresses(i64),
+}
+
+/// Returns the suppressions of other programs that were set after the event with the number `after`.
+pub(in crate::store) async fn suppressed_since(
+    connection: &mut SqliteConnection,
+    after: i64,
+) -> Result<Vec<i64>> {
+    // The event of one whose key becomes a hash does not name it.
+    const SET: &str = "SELECT DISTINCT s.id FROM events e CROSS JOIN stops s \
+           ON s.scope = e.detail ->> 'scope' AND s.key = e.detail ->> 'key' AND s.reason = 'suppressed' \
+         WHERE e.seq > ?1 AND e.kind = 'stop.set' AND e.reason = 'suppressed' AND e.detail ->> 'by' NOT IN ('operator', 'reply') \
+         UNION SELECT s.id FROM stops s INDEXED BY stops_plain \
+         WHERE s.reason = 'suppressed' AND s.scope <> 'campaign' AND substr(s.key, 1, 7) <> 'sha256:' \
+           AND (SELECT d.suppressions_hashed = 1 FROM daemon d WHERE d.id = 1)";
+    Ok(sqlx::query_scalar(SET).bind(after).fetch_all(connection).await?)
+}
+
+/// Returns the suppressions of messages that wait for something else: set while no daemon ran.
+pub(in crate::store) async fn suppress_what_waits(connection: &mut SqliteConnection) -> Result<Vec<i64>> {
+    const WAIT: &str = "SELECT DISTINCT s.id FROM messages m CROSS JOIN stopping x ON x.seq = m.seq \
+           CROSS JOIN stops s ON s.id = x.id AND s.reason = 'suppressed' \
+         WHERE m.state = 'queued' AND m.retry_at IS NOT NULL";
+    Ok(sqlx::query_scalar(WAIT).fetch_all(connection).await?)
+}
+
 /// Returns the keys of the pauses and stops that ended after the event with the number `after`, and the number of the
 /// newest event.
 pub(in crate::store) async fn ended_since(

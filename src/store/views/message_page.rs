@@ -12,6 +12,7 @@ use crate::domain::time_text;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
 use crate::store::transitions::people;
+use crate::store::transitions::rejected::Rejected;
 
 /// Filter for a list of messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct MessageFilter {
     pub chat_id: Option<String>,
     /// Only messages for the person with these keys (`Store::person_keys`).
     pub person: Option<Vec<String>>,
+    /// The rejected rows that name this person (`Store::rejected_of`), which no index finds.
+    pub rejected: Rejected,
     /// Only messages with this key.
     pub dedupe_key: Option<String>,
     /// Only messages whose id ends like this. No index finds them: the ids of all messages are read.
@@ -158,6 +161,8 @@ pub(in crate::store) fn page_sql(filter: &MessageFilter, index: PageIndex) -> (S
     if let Some(keys) = &filter.person {
         values.push(serde_json::json!(keys).to_string());
         let of_person = people::of_person(&format!("?{}", values.len() + 1));
+        values.push(serde_json::json!(filter.rejected.0).to_string());
+        let of_person = format!("{of_person} UNION SELECT value FROM json_each(?{})", values.len() + 1);
         // Few messages are for one person: no index of another column may come first.
         let conditions = conditions.replace(" q.", " +q.");
         let sql = format!(

@@ -12,6 +12,7 @@ use crate::domain::message::AccountId;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
 use crate::store::transitions::people::{KnownPerson, of_person};
+use crate::store::transitions::rejected::Rejected;
 
 /// What one account has to do with a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +90,12 @@ impl Store {
     }
 
     /// Returns what each account has to do with a person, in the order of their ids; `keys` is from
-    /// [`Store::person_keys`].
-    pub(crate) async fn person_on_accounts(&self, keys: &[String]) -> Result<Vec<PersonOnAccount>> {
+    /// [`Store::person_keys`], and `rejected` from [`Store::rejected_of`].
+    pub(crate) async fn person_on_accounts(
+        &self,
+        keys: &[String],
+        rejected: &Rejected,
+    ) -> Result<Vec<PersonOnAccount>> {
         const CHATS: &str = "SELECT account_id, chat_id FROM conversations WHERE user_id = ?1 ORDER BY account_id, at, chat_id";
         const REPLIES: &str = "SELECT account_id, at FROM replies WHERE thread = 'user:' || ?1";
         let user_id = keys.first().map(String::as_str).unwrap_or_default();
@@ -108,10 +113,11 @@ impl Store {
         // Built from a constant; the keys are bound.
         let sql = AssertSqlSafe(format!(
             "SELECT account_id, state, count(*) AS n, max(sent_at) AS sent_at FROM messages \
-              WHERE seq IN ({}) GROUP BY account_id, state",
+              WHERE seq IN ({} UNION SELECT value FROM json_each(?2)) GROUP BY account_id, state",
             of_person("?1")
         ));
-        for row in sqlx::query(sql).bind(json!(keys).to_string()).fetch_all(&self.inner.readers).await? {
+        let query = sqlx::query(sql).bind(json!(keys).to_string()).bind(json!(rejected.0).to_string());
+        for row in query.fetch_all(&self.inner.readers).await? {
             let one = of(&mut all, row.try_get("account_id")?);
             one.counts.insert(rows::state(&row)?.as_str(), rows::count(&row, "n")?.into());
             one.sent_at = one.sent_at.max(rows::time(&row, "sent_at")?);

@@ -40,8 +40,12 @@ pub(super) async fn rehearse(
         (plan, table, batch) = judged.await?;
         let mut forecast = None;
         if batch.messages() > 0 {
-            let mut asked =
-                vec![("days".to_owned(), DAYS.to_string()), ("campaign".to_owned(), plan.campaign.clone())];
+            let asked = [
+                ("days", DAYS.to_string()),
+                ("campaign", plan.campaign.clone()),
+                ("atomic", "person".to_owned()),
+            ];
+            let mut asked: Vec<_> = asked.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             asked.extend(keeps_accounts(&plan));
             // The lines are read again for the examples.
             let body = Body::from(batch.body.clone());
