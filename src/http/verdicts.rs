@@ -39,18 +39,17 @@ pub(super) fn repeated(repeat: &Repeat) -> FieldError {
 /// Returns the error for a row that clashes with another row of the request, which has no message either.
 pub(super) fn beside(clash: Clash) -> FieldError {
     let (code, field, problem, fix) = match clash {
-        Clash::Text => (
-            FieldErrorCode::RepeatedText,
-            "text",
-            "is the same as in another message of this request to this person",
-            "write something else, or set `allow_repeat`",
-        ),
-        Clash::Key => (
-            FieldErrorCode::DedupeConflict,
-            "dedupe_key",
-            "belongs to another message of this request, which says something else",
-            "use another key for another message",
-        ),
+        Clash::Text(account) => {
+            let same = "is the same as in another message of this request to this person";
+            let of = account.map(|account| format!(", of the account {account}")).unwrap_or_default();
+            let fix = "write something else, or set `allow_repeat`";
+            (FieldErrorCode::RepeatedText, "text", format!("{same}{of}"), fix)
+        }
+        Clash::Key => {
+            let problem = "belongs to another message of this request, which says something else";
+            let fix = "use another key for another message";
+            (FieldErrorCode::DedupeConflict, "dedupe_key", problem.to_owned(), fix)
+        }
     };
     FieldError::new(code, field, problem, fix)
 }

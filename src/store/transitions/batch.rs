@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::blobs;
 use super::repeats::Repeat;
 use crate::domain::attachment::Blob;
-use crate::domain::message::{MessageId, NewMessage, RepeatScope};
+use crate::domain::message::{AccountId, MessageId, NewMessage, RepeatScope};
 use crate::store::sqlite::rows::Result;
 
 /// How to treat the valid rows of a batch that has invalid ones.
@@ -48,10 +48,10 @@ pub enum Enqueued {
 }
 
 /// In what a row clashes with another row of its request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Clash {
-    /// The same text for the same person.
-    Text,
+    /// The same text for the same person, on this other account.
+    Text(Option<AccountId>),
     /// The same `dedupe_key` and different content.
     Key,
 }
@@ -76,7 +76,7 @@ impl Enqueued {
     /// Returns the same verdict without the id of the message that keeps the row out, because that has none.
     pub(super) fn unnamed(self) -> Self {
         match self {
-            Self::Repeat(_) => Self::Beside(Clash::Text),
+            Self::Repeat(repeat) => Self::Beside(Clash::Text(repeat.of)),
             Self::Conflict(_) => Self::Beside(Clash::Key),
             other => other,
         }
