@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::open_files;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::EngineHandle;
@@ -15,8 +16,10 @@ use crate::tasks::Tasks;
 /// The pause after the operating system refused to accept a connection, usually because files are scarce.
 pub(super) const AFTER_ERROR: Duration = Duration::from_millis(50);
 
-/// Connections of bearers of tokens at once.
-const CONNECTIONS: usize = 256;
+/// Connections at once: of the socket, of the one that only reads, and of bearers of tokens.
+const SOCKET: usize = 512;
+const READ_ONLY: usize = 256;
+const TOKENS: usize = 256;
 
 /// A client that reads nothing of its answer for this long is cut off.
 const STALLED: Duration = Duration::from_secs(30);
@@ -45,7 +48,7 @@ impl Doors {
         };
         passed.all_claimed()?;
         let tcp = match api.listen {
-            Some(address) => Some(TcpDoor::bind(address, "api.listen", CONNECTIONS).await?),
+            Some(address) => Some(TcpDoor::bind(address, "api.listen", open_files::places(TOKENS)).await?),
             None => None,
         };
         if let Some(tcp) = &tcp {
@@ -73,15 +76,21 @@ impl Doors {
     ) -> Vec<JoinHandle<()>> {
         let router = || http::router(Arc::clone(state));
         let patience = patience(engine.clock());
-        let serving = self.socket.serve(router(), Arc::clone(&patience), stopping(engine));
-        let mut spawned = vec![tasks.spawn("HTTP server", served(serving))];
+        let pause = || {
+            let clock = Arc::clone(engine.clock());
+            move || clock.sleep(AFTER_ERROR)
+        };
+        let places = open_files::places(SOCKET);
+        let serving = self.socket.serve(router(), places, Arc::clone(&patience), stopping(engine), pause());
+        let mut spawned = vec![tasks.spawn("HTTP server", serving)];
         if let Some(socket) = self.read_only {
-            let serving = socket.serve(http::read_only(router()), Arc::clone(&patience), stopping(engine));
-            spawned.push(tasks.spawn("read-only HTTP server", served(serving)));
+            let (router, places) = (http::read_only(router()), open_files::places(READ_ONLY));
+            let serving = socket.serve(router, places, Arc::clone(&patience), stopping(engine), pause());
+            spawned.push(tasks.spawn("read-only HTTP server", serving));
         }
         if let Some(tcp) = self.tcp {
-            let (router, clock) = (http::with_tokens(router(), self.tokens), Arc::clone(engine.clock()));
-            let serving = tcp.serve(router, patience, stopping(engine), move || clock.sleep(AFTER_ERROR));
+            let router = http::with_tokens(router(), self.tokens);
+            let serving = tcp.serve(router, patience, stopping(engine), pause());
             spawned.push(tasks.spawn("TCP HTTP server", serving));
         }
         spawned
@@ -97,10 +106,4 @@ pub(super) fn patience(clock: &Arc<dyn Clock>) -> Patience {
 pub(super) fn stopping(engine: &EngineHandle) -> impl Future<Output = ()> + Send + 'static {
     let engine = engine.clone();
     async move { engine.stopping().await }
-}
-
-async fn served(serving: impl Future<Output = std::io::Result<()>>) {
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the socket takes no more requests");
-    }
 }

@@ -10,6 +10,7 @@ mod doors;
 mod housekeeping;
 mod limits;
 mod metrics;
+mod open_files;
 mod outbound;
 mod place;
 mod reload;

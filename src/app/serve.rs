@@ -10,7 +10,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::reload::Reloader;
-use super::{Application, place};
+use super::{Application, open_files, place};
 use crate::config::Loaded;
 
 /// Runs the daemon until SIGTERM, SIGINT or SIGQUIT. A second signal ends it at once, and the next start recovers
@@ -22,6 +22,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     for warning in loaded.warnings() {
         tracing::warn!("{warning}");
     }
+    open_files::raise();
     let stop = Box::pin(stop_signals()?);
     let hang_up = signal(SignalKind::hangup())?;
     let warnings = loaded.warnings().to_vec();

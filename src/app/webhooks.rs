@@ -6,12 +6,16 @@ use anyhow::Context;
 use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
+use super::open_files;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::EngineHandle;
 use crate::inbound::{Arrived, Listener, Secrets, WebhookParts, WebhookRules, Webhooks};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
+
+/// The most connections that `webhooks.connections` allows.
+const WEBHOOKS: usize = 1024;
 
 /// A bound listener and the receiver behind it.
 pub(super) struct WebhookListener {
@@ -44,7 +48,7 @@ impl WebhookListener {
             rules: rules(settings),
             address: listener.address(),
             body_bytes: settings.webhooks.body_bytes,
-            connections: settings.webhooks.connections,
+            connections: settings.webhooks.connections.min(open_files::places(WEBHOOKS)),
         });
         webhooks.set_registered(registered);
         Ok(Some(Self { listener, webhooks }))

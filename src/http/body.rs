@@ -3,6 +3,9 @@
 //! A body over the limit is still read to its end and discarded: if a server answers and closes while the client is
 //! writing, the client loses the answer to a broken pipe.
 
+use std::error::Error;
+use std::io::ErrorKind;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
@@ -11,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 
+use super::drain::STALLED;
 use super::error::ApiError;
 use crate::domain::content_encoding::is_compressed;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -70,7 +74,7 @@ pub(super) async fn whole(mut body: Body, limit: usize, fix: &str) -> Result<Byt
     let mut whole = Vec::new();
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Err(broken_off()) };
+        let frame = frame.map_err(|error| if is_late(&error) { stalled() } else { broken_off() })?;
         let Some(data) = frame.data_ref() else { continue };
         length = length.saturating_add(data.len());
         if length <= limit {
@@ -84,6 +88,25 @@ pub(super) async fn whole(mut body: Body, limit: usize, fix: &str) -> Result<Byt
 
 fn broken_off() -> ApiError {
     ApiError::invalid("", "the body broke off, so nothing of it was stored", "send it again")
+}
+
+/// Returns whether the body was given up because nothing of it came for a while.
+fn is_late(error: &axum::Error) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn stalled() -> ApiError {
+    let problem =
+        format!("nothing of the body came for {} s, so nothing of it was stored", STALLED.as_secs());
+    let refusal = FieldError::new(FieldErrorCode::InvalidValue, "", problem, "send it again, whole");
+    ApiError::one(StatusCode::REQUEST_TIMEOUT, refusal)
 }
 
 fn too_large(limit: usize, fix: &str) -> ApiError {

@@ -38,6 +38,7 @@ mod query;
 mod render;
 mod review;
 mod routes;
+mod serving;
 mod slow;
 mod socket;
 mod status;

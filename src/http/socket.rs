@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use axum::Router;
 use axum::extract::FromRequestParts;
-use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::connect_info::ConnectInfo;
 use axum::http::request::Parts;
-use axum::serve::IncomingStream;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::access::Bearer;
 use super::activation::PassedSockets;
-use super::slow::{Impatient, Patience};
+use super::serving::{self, Accepts, Peer, Rules};
+use super::slow::{Patience, TIMES};
 
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -98,39 +98,37 @@ impl Socket {
         &self.name
     }
 
-    /// Serves `router` until `stop` completes and all requests in progress are answered; then removes the socket,
-    /// unless systemd owns it. Cuts a client that reads nothing for as long as `patience` takes.
-    ///
-    /// # Errors
-    /// Returns an error if the operating system stops accepting connections.
-    pub async fn serve(
+    /// Serves `router`, at most `connections` at once, until `stop` completes and all requests in progress are answered;
+    /// then removes the socket, unless systemd owns it. Cuts a client that reads nothing for as long as `patience` takes.
+    /// After an error of the operating system it waits for `pause`.
+    pub async fn serve<P: Future<Output = ()>>(
         self,
         router: Router,
+        connections: usize,
         patience: Patience,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
-        let service = router.into_make_service_with_connect_info::<Peer>();
-        let served = axum::serve(Impatient { listener: self.listener, patience }, service)
-            .with_graceful_shutdown(stop)
-            .await;
+        stop: impl Future<Output = ()>,
+        pause: impl Fn() -> P,
+    ) {
+        let (name, is_ours) = (self.name.clone(), self.is_ours);
+        serving::serve(self, Rules { router, connections, patience, times: TIMES }, stop, pause).await;
         // Does not remove the socket of another daemon.
-        if self.is_ours && self.name.taken_away().is_none() {
-            let _gone_already = std::fs::remove_file(&self.name.path);
+        if is_ours && name.taken_away().is_none() {
+            let _gone_already = std::fs::remove_file(&name.path);
         }
-        served
     }
 }
 
-/// The process at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
-    /// Its user id, if the operating system provides it.
-    user_id: Option<u32>,
-}
+impl Accepts for Socket {
+    type Stream = UnixStream;
 
-impl Connected<IncomingStream<'_, Impatient>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Impatient>) -> Self {
-        Self { user_id: stream.io().stream.peer_cred().ok().map(|peer| peer.uid()) }
+    async fn accept(&self) -> std::io::Result<(UnixStream, Option<Peer>)> {
+        let (stream, _) = self.listener.accept().await?;
+        let user_id = stream.peer_cred().ok().map(|peer| peer.uid());
+        Ok((stream, Some(Peer { user_id })))
+    }
+
+    fn name(&self) -> String {
+        self.name.path.display().to_string()
     }
 }
 

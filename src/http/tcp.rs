@@ -1,28 +1,14 @@
-//! HTTP/1.1 on TCP: the API for bearers of tokens, and the metrics.
-//!
-//! It bounds what a client without a token can hold: the number of connections, the time for the head of a request, and the
-//! time for which it reads nothing of its answers.
+//! HTTP/1.1 on TCP: the API for bearers of tokens, and the metrics. `serving.rs` bounds what a client without a token can
+//! hold.
 
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::slow::{Connection, Patience};
+use super::serving::{self, Accepts, Peer, Rules};
+use super::slow::{Patience, TIMES};
 
-/// How long the head of a request may take, also on a connection that is kept open.
-const HEAD_WITHIN: Duration = Duration::from_secs(15);
-/// Maximum size of a head, in bytes.
-const HEAD_BYTES: usize = 64 << 10;
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -67,37 +53,20 @@ impl TcpDoor {
         stop: impl Future<Output = ()>,
         pause: impl Fn() -> P,
     ) {
-        let places = Arc::new(Semaphore::new(self.connections));
-        let (connections, stopping) = (TaskTracker::new(), CancellationToken::new());
-        let mut stop = pin!(stop);
-        loop {
-            let next = async {
-                let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
-                self.listener.accept().await.map(|(stream, _)| (stream, place))
-            };
-            let accepted = tokio::select! {
-                () = &mut stop => break,
-                accepted = next => accepted,
-            };
-            match accepted {
-                Ok((stream, place)) => {
-                    let stream = Connection::new(stream, Arc::clone(&patience));
-                    let serving = serve_connection(stream, router.clone(), stopping.clone());
-                    connections.spawn(async move {
-                        let _place = place;
-                        serving.await;
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, address = %self.address, "a connection cannot be accepted");
-                    pause().await;
-                }
-            }
-        }
-        drop(self.listener);
-        stopping.cancel();
-        connections.close();
-        connections.wait().await;
+        let rules = Rules { router, connections: self.connections, patience, times: TIMES };
+        serving::serve(self, rules, stop, pause).await;
+    }
+}
+
+impl Accepts for TcpDoor {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> std::io::Result<(TcpStream, Option<Peer>)> {
+        self.listener.accept().await.map(|(stream, _)| (stream, None))
+    }
+
+    fn name(&self) -> String {
+        self.address.to_string()
     }
 }
 
@@ -109,20 +78,4 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_keepalive(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-async fn serve_connection(stream: Connection<TcpStream>, router: Router, stopping: CancellationToken) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection broke");
-    }
 }

@@ -121,3 +121,46 @@ async fn three_commands_restore_a_backup() {
     daemon.becomes(&kept, "sent").await;
     assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
 }
+
+/// An older SQLite takes a time that this one refuses; the row must not look like damage to every backup.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_an_impossible_date_is_not_a_damaged_queue() {
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    enqueue(&daemon, 1).await;
+    let stop = r#"{"scope": "campaign", "key": "spring", "reason": "stopped"}"#;
+    assert!(daemon.post("/v1/stops", stop).await.0 < 300);
+    let older = rusqlite::Connection::open(env.database()).unwrap();
+    older.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    // SQLite 3.40 checks a time with its own functions, and accepts this one; so does its run of the triggers.
+    let sql = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'stops'";
+    let triggers: Vec<(String, String)> = {
+        let mut statement = older.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    for (name, _) in &triggers {
+        older.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+    }
+    older.pragma_update(None, "ignore_check_constraints", true).unwrap();
+    let impossible = "'2027-02-30T00:00:00.000Z'";
+    for sql in [
+        format!(
+            "UPDATE messages SET revision = revision + 1, not_before = {impossible}, expires_at = {impossible}"
+        ),
+        format!("UPDATE stops SET until = {impossible} WHERE scope = 'campaign'"),
+    ] {
+        assert_eq!(older.execute(&sql, []).unwrap(), 1, "{sql}");
+    }
+    for (_, sql) in &triggers {
+        older.execute_batch(sql).unwrap();
+    }
+    older.pragma_update(None, "ignore_check_constraints", false).unwrap();
+    let refused: String = older.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).unwrap();
+    assert!(refused.contains("CHECK constraint failed"), "the row is not what the test is about: {refused}");
+    let (ok, said) = run(env.outboxd(&["backup"]), "");
+    assert!(ok && said.contains("1 message"), "{said}");
+    let (_, said) = run(env.outboxd(&["doctor"]), "");
+    assert!(said.lines().any(|line| line.starts_with("ok    database")), "{said}");
+}

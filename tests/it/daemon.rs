@@ -17,6 +17,8 @@ pub(crate) struct TestEnv {
     pub(crate) sandbox: Sandbox,
     environment: Vec<(String, String)>,
     ignores_file_limits: bool,
+    /// The shell's command that sets limits of the processes.
+    limits: Option<&'static str>,
 }
 
 /// A running `outboxd serve`.
@@ -33,7 +35,7 @@ impl TestEnv {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let sandbox = Sandbox::start(SandboxConfig::default()).await.expect("a sandbox");
-        Self { folder, sandbox, environment: Vec::new(), ignores_file_limits: false }
+        Self { folder, sandbox, environment: Vec::new(), ignores_file_limits: false, limits: None }
     }
 
     /// Configures sends without pauses, caps and typing, in the order of arrival.
@@ -57,6 +59,12 @@ impl TestEnv {
     /// Makes a limit on the size of files fail a write, as a full disk does, instead of ending the process.
     pub(crate) fn ignoring_file_limits(mut self) -> Self {
         self.ignores_file_limits = true;
+        self
+    }
+
+    /// Sets limits of the processes with a command of the shell, such as `ulimit -n 256`.
+    pub(crate) fn limited(mut self, command: &'static str) -> Self {
+        self.limits = Some(command);
         self
     }
 
@@ -85,14 +93,15 @@ impl TestEnv {
     /// Returns the binary as a command with this environment, in its folder.
     pub(crate) fn outboxd(&self, arguments: &[&str]) -> Command {
         let binary = env!("CARGO_BIN_EXE_outboxd");
-        let mut command = match self.ignores_file_limits {
-            // A signal that is ignored stays ignored after `exec`.
-            true => {
+        // A signal that is ignored stays ignored after `exec`.
+        let first = if self.ignores_file_limits { Some("trap '' XFSZ") } else { self.limits };
+        let mut command = match first {
+            Some(first) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", binary]);
+                shell.args(["-c", &format!("{first}; exec \"$0\" \"$@\""), binary]);
                 shell
             }
-            false => Command::new(binary),
+            None => Command::new(binary),
         };
         command
             .args(arguments)

@@ -194,7 +194,7 @@ async fn a_client_that_reads_nothing_is_cut() {
     let router = axum::Router::new().route("/", axum::routing::get(endless));
     let clock = SystemClock::new();
     let patience = Arc::new(move || clock.sleep(Duration::from_millis(100)));
-    let serving = socket.serve(router, patience, std::future::pending());
+    let serving = socket.serve(router, 1, patience, std::future::pending(), std::future::pending);
     let client = tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();

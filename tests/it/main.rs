@@ -27,6 +27,7 @@ mod config_keys;
 mod config_limits;
 mod config_refusals;
 mod config_webhooks;
+mod connections;
 mod crash;
 mod crash_sweep;
 mod daemon;

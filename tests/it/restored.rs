@@ -77,6 +77,64 @@ async fn a_restored_snapshot_sends_nothing_until_somebody_lets_it_go() {
     assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
 }
 
+/// Returns the commands of docs/operations.md that repair a queue with SQLite's `.dump`.
+fn documented_repair() -> String {
+    let text = include_str!("../../docs/operations.md");
+    let lines = text.lines().skip_while(|line| !line.contains(".dump; }"));
+    lines.take_while(|line| line.starts_with("    ")).map(str::trim).collect::<Vec<_>>().join("\n")
+}
+
+/// A repaired file may lack messages and calls, also some before the last one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_repaired_from_a_dump_is_held() {
+    let env = TestEnv::new().await.hasty();
+    let mut daemon = env.serve().await;
+    let first = daemon.enqueue(&body(1)).await;
+    daemon.becomes(&first, "sent").await;
+    daemon.post("/v1/pause", "").await;
+    let second = daemon.enqueue(&body(2)).await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    copy(&env, &env.path("damaged.db"));
+    let repair = documented_repair();
+    assert!(repair.contains("application_id"), "{repair}");
+    match env.run("sqlite3", &["-version"], "") {
+        Some(_) => {
+            let (ok, said) = env.run("sh", &["-ec", &repair], "").expect("a shell");
+            assert!(ok, "{said}");
+        }
+        // A dump differs from a copy in the header.
+        None => {
+            std::fs::copy(env.path("damaged.db"), env.path("repaired.db")).expect("a copy");
+            let repaired = rusqlite::Connection::open(env.path("repaired.db")).expect("the file");
+            repaired.pragma_update(None, "user_version", 0).expect("set");
+        }
+    }
+    let mark = env.path("queue.db.mark");
+    let text = std::fs::read_to_string(&mark).expect("the mark");
+    let mut value: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(value["version"].is_array(), "{value}");
+    // A daemon that could not open the damaged file leaves no version.
+    value["version"] = Value::Null;
+    for text in [text, format!("{:<511}\n", value.to_string())] {
+        std::fs::write(&mark, text).expect("written");
+        put_back(&env, &env.path("repaired.db"));
+        let mut daemon = env.serve().await;
+        let why = daemon.get("/v1/status").await.1["restored"]["why"].clone();
+        assert!(why.as_str().is_some_and(|why| why.contains(".dump")), "{why}");
+        daemon.post("/v1/resume", "").await;
+        assert_eq!(wait_status(&daemon, &second).await.0, "restored");
+        daemon.signal("-TERM");
+        daemon.ended().await;
+    }
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/resume", r#"{"restored": true}"#).await.0, 200);
+    daemon.becomes(&second, "sent").await;
+    daemon.kill();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
+}
+
 /// A copy may have lost something other than a call: a cancellation or a pause counts as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_has_forgotten_a_cancellation_is_recognised() {

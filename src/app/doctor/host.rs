@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 
 use super::Finding;
+use crate::app::open_files;
 use crate::store::sqlite_version;
 
 /// The folder of the time zones.
@@ -32,17 +33,18 @@ fn zones() -> Finding {
     }
 }
 
+/// The daemon raises its soft limit, so the hard one counts.
 fn files() -> Finding {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits.lines().find(|line| line.starts_with("Max open files"));
-    let soft = line.and_then(|line| line["Max open files".len()..].split_whitespace().next());
-    match soft.map(|soft| soft.parse::<u64>().unwrap_or(u64::MAX)) {
-        None => Finding::warn("open files", "the limit cannot be read", "check it: ulimit -n"),
-        Some(soft) if soft < OPEN_FILES => {
-            let to_do = format!("raise it: `ulimit -n {OPEN_FILES}`, or LimitNOFILE in the unit");
-            Finding::warn("open files", format!("this user may open {soft}"), to_do)
+    let possible = open_files::possible();
+    let what = format!("a daemon of this user may open {possible}");
+    match possible < OPEN_FILES {
+        true => {
+            let to_do = format!(
+                "raise the hard limit: LimitNOFILE={OPEN_FILES} in the unit, nofile in /etc/security/limits.conf, or --ulimit of the container"
+            );
+            Finding::warn("open files", what, to_do)
         }
-        Some(soft) => Finding::ok("open files", format!("this user may open {soft}")),
+        false => Finding::ok("open files", what),
     }
 }
 

@@ -136,9 +136,8 @@ impl Store {
         result?;
         flushed?;
         let mut copy = sqlite::open_copy(to).await?;
-        let sound: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut copy).await?;
-        if sound != "ok" {
-            return Err(BackupError::Damaged(sound));
+        if let Some(damage) = sqlite::quick_check(&mut copy).await? {
+            return Err(BackupError::Damaged(damage));
         }
         restore_guard::hold(&mut copy, "outboxd backup made it", now).await?;
         // A different version of the file than the one that the queue's write-ahead log belongs to.

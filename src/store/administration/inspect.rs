@@ -50,15 +50,15 @@ impl Inspection {
         })
     }
 
-    /// Runs SQLite's `quick_check`, which reads the whole file; returns the first problem that it finds.
+    /// Runs `quick_check`, which reads the whole file; returns the first problem that it finds.
     pub(crate) async fn quick_check(&self) -> Result<Option<String>, StoreError> {
         // Without a log nothing writes, and SQLite would leave an empty log behind.
         let is_at_rest = self.held_by.is_none() && self.wal_bytes == 0;
         let options = SqliteConnectOptions::new().filename(&self.path).read_only(true).immutable(is_at_rest);
         let mut connection = options.disable_statement_logging().connect().await?;
-        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await?;
+        let found = sqlite::quick_check(&mut connection).await?;
         connection.close().await?;
-        Ok((found != "ok").then_some(found))
+        Ok(found)
     }
 }
 

@@ -2,6 +2,7 @@
 //! sends (P2, P4). A restored backup would send last week's queue again, because its messages still wait; a new
 //! database would accept them all again. So the guard names the queue, the last call, and the newest event. A
 //! database that knows less is held: it accepts messages and sends nothing until a person releases it. The guard is
+//! So is one that was written anew from SQL, as SQLite's `.dump` does it: what it lacks may be anything. The guard is
 //! written after each commit that begins calls and at intervals, in place and without a flush. After a power cut it
 //! may be older than the database, which is not the sign of a restored one. It also records which version of the
 //! database file the write-ahead log belongs to: SQLite would apply a log to whatever file it finds next to it, and
@@ -270,8 +271,14 @@ async fn why_restored(
             return Ok(Some("it does not know the last call that was made from this queue"));
         }
     }
-    let seq: i64 = sqlx::query_scalar(LATEST).fetch_one(connection).await?;
-    Ok((seq < found.seq).then_some("it does not know the last things that happened to this queue"))
+    let seq: i64 = sqlx::query_scalar(LATEST).fetch_one(&mut *connection).await?;
+    if seq < found.seq {
+        return Ok(Some("it does not know the last things that happened to this queue"));
+    }
+    // Each run gives the file a version, which SQLite's copies keep and a dump lacks.
+    let version: i32 = sqlx::query_scalar("PRAGMA user_version").fetch_one(connection).await?;
+    Ok((version == 0 && found.has_history())
+        .then_some("its file was written anew, as SQLite's .dump does, and may lack what was sent"))
 }
 
 /// Holds the queue: nothing is sent until a person releases it. Returns false if it was held before.
