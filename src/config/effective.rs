@@ -12,7 +12,7 @@ use super::keys::{ACCOUNT, Keys, POLICY};
 use super::layers::{Layers, Leaf};
 use super::outbound;
 use super::policies::SHORTEST_GAP;
-use super::secret::{ApiKey, KEY as API_KEY, SHOWN};
+use super::secret::{ApiKey, KEY as API_KEY, OTHERS_MAY_READ, SHOWN};
 use super::webhooks::{self, KEY as WEBHOOK_SECRET};
 
 /// Returns the effective configuration.
@@ -120,12 +120,7 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
             "unipile.account_requests_per_second is {own}: expect Unipile to answer 429; 2 is the default"
         ));
     }
-    if settings.poll.is_some_and(|poll| poll < SHORTEST_POLL) {
-        warnings.push(
-            "inbound.poll is shorter than 15m: of an account with 90 chats or more, one is read more often than every 10s"
-                .to_owned(),
-        );
-    }
+    warnings.extend(short_poll(settings));
     if settings.api.socket_mode & 0o002 != 0 {
         let mode = settings.api.socket_mode;
         warnings.push(format!("api.socket_mode 0{mode:o} lets every user of this machine send messages"));
@@ -136,6 +131,13 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
         warnings.push(format!("accounts.known_only is on and no account is named: {fix}"));
     }
     warnings
+}
+
+fn short_poll(settings: &Settings) -> Option<String> {
+    settings.poll.filter(|poll| *poll < SHORTEST_POLL).map(|_| {
+        "inbound.poll is shorter than 15m: of an account with 90 chats or more, one is read more often than every 10s"
+            .to_owned()
+    })
 }
 
 /// Returns warnings about patterns of messages of others that find what they must not.
@@ -163,7 +165,7 @@ fn exposed(key: &str, instead: &str, layers: &Layers, file: Option<&Path>) -> Op
     let mode = std::fs::metadata(file).ok()?.mode() & 0o777;
     (written && set && mode & 0o077 != 0).then(|| {
         let path = file.display();
-        format!("{key} is in {path}, which others may read (mode 0{mode:o}): chmod 0600, or use {instead}")
+        format!("{key} is in {path}, which {OTHERS_MAY_READ} (mode 0{mode:o}): chmod 0600, or use {instead}")
     })
 }
 

@@ -329,8 +329,8 @@ async fn a_stop_that_would_stop_nothing_is_refused_with_the_way_out() {
     // A DELETE of the word ends both.
     queue.sql().execute("DELETE FROM stops WHERE key = 'Kim-7c2'", []).unwrap();
     assert_eq!(queue.lines("SELECT key || ' ' || reason FROM stops ORDER BY key"), [whatsapp, "U1 stopped"]);
-    let lifted =
-        queue.lines("SELECT detail ->> 'key' FROM events WHERE kind = 'stop.lifted' ORDER BY detail ->> 'key'");
+    let lifted = queue
+        .lines("SELECT detail ->> 'key' FROM events WHERE kind = 'stop.lifted' ORDER BY detail ->> 'key'");
     assert_eq!(lifted, ["Kim-7c2", "in/kim-7c2"]);
 }
 
