@@ -40,7 +40,8 @@ pub(super) async fn in_force(store: &Store, settings: &Settings, now: Timestamp)
                 let problem = problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
                 tracing::error!(account_id = %account, problem, "its changed rules do not fit the configuration; it is paused");
                 let note = format!("its changed rules do not fit the configuration: {problem}");
-                let request = PauseRequest { until: None, has_length: false, note: Some(note) };
+                let actor = "daemon".to_owned();
+                let request = PauseRequest { until: None, has_length: false, note: Some(note), actor };
                 store.pause(Scope::Account(account), request, now).await?;
             }
         }

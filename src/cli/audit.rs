@@ -8,6 +8,7 @@ use super::Json;
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::{render, times};
+use crate::types::counted;
 use crate::types::operations::{self as types, Breach};
 
 /// `outboxd audit`.
@@ -33,10 +34,11 @@ pub(super) async fn audit(client: &Client, audit: Audit) -> Result<Exit, Failure
         shown += &format!("{}\n", render::line(&line));
     }
     let more = if found.is_cut { " and more" } else { "" };
-    let (attempts, messages) = (found.attempts, found.messages);
+    let (attempts, messages) =
+        (counted(found.attempts, "call", "calls"), counted(found.messages, "message", "messages"));
     shown += &match found.breaches.len() {
-        0 => format!("Every promise was kept: {attempts} calls of {messages} messages looked at.\n"),
-        n => format!("{n}{more} broken in {attempts} calls of {messages} messages.\n"),
+        0 => format!("Every promise was kept: {attempts} of {messages} looked at.\n"),
+        n => format!("{n}{more} broken in {attempts} of {messages}.\n"),
     };
     render::print(&shown)?;
     Ok(exit)

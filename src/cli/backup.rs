@@ -8,6 +8,7 @@ use super::Json;
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::render;
+use crate::types::counted;
 use crate::types::operations::{self as types, BackupRequest};
 
 /// `outboxd backup`.
@@ -32,7 +33,7 @@ pub(super) async fn backup(client: &Client, backup: Backup) -> Result<Exit, Fail
     }
     let types::Backup { path, bytes, messages, removed, .. } = answer.read()?;
     let path = render::line(&path);
-    render::print(&format!("{path} ({messages} messages, {bytes} bytes)\n"))?;
+    render::print(&format!("{path} ({}, {bytes} bytes)\n", counted(messages, "message", "messages")))?;
     for path in removed {
         render::print(&format!("removed {}\n", render::line(&path)))?;
     }

@@ -6,6 +6,7 @@ use super::act::Term;
 use super::change::{self, CancelCampaign};
 use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
+use super::label::parse_label;
 use super::stop::{self, Go, Stop};
 use super::times::{self, Times};
 use super::{Globals, Json, render};
@@ -36,7 +37,7 @@ enum Action {
 #[derive(Debug, Args)]
 struct Show {
     /// The campaign
-    #[arg(value_name = "CAMPAIGN")]
+    #[arg(value_name = "CAMPAIGN", value_parser = parse_label)]
     campaign: String,
     #[command(flatten)]
     json: Json,
@@ -45,7 +46,7 @@ struct Show {
 #[derive(Debug, Args)]
 struct Pause {
     /// The campaign
-    #[arg(value_name = "CAMPAIGN")]
+    #[arg(value_name = "CAMPAIGN", value_parser = parse_label)]
     campaign: String,
     #[command(flatten)]
     term: Term,
@@ -56,7 +57,7 @@ struct Pause {
 #[derive(Debug, Args)]
 struct Resume {
     /// The campaign
-    #[arg(value_name = "CAMPAIGN")]
+    #[arg(value_name = "CAMPAIGN", value_parser = parse_label)]
     campaign: String,
     #[command(flatten)]
     json: Json,

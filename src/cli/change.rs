@@ -12,6 +12,7 @@ use super::Json;
 use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
 use super::files::text_of;
+use super::label::parse_label;
 use super::refusals::Refusals;
 use super::render;
 use super::times::{self, Typed};
@@ -63,7 +64,7 @@ pub(super) struct Plain {
     #[command(flatten)]
     which: Which,
     /// Instead of ids: messages with this label
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = parse_label)]
     campaign: Option<String>,
 }
 
@@ -93,7 +94,7 @@ pub(super) struct Edit {
     #[command(flatten)]
     which: Which,
     /// Instead of ids: messages with this label
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = parse_label)]
     of_campaign: Option<String>,
     #[command(flatten)]
     content: Content,
@@ -158,7 +159,7 @@ pub(super) async fn plain(client: &Client, command: &'static str, plain: Plain) 
 #[derive(Debug, Args)]
 pub(super) struct CancelCampaign {
     /// The campaign
-    #[arg(value_name = "CAMPAIGN")]
+    #[arg(value_name = "CAMPAIGN", value_parser = parse_label)]
     campaign: String,
     /// Only say what it would do
     #[arg(long)]

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::Json;
 use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
+use super::label::parse_label;
 use super::render;
 
 /// Messages per page of the API.
@@ -45,7 +46,7 @@ const TEXT: &str = "text";
 #[derive(Debug, Args)]
 pub(super) struct Export {
     /// Only messages with this label
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = parse_label)]
     campaign: Option<String>,
     /// Only messages of this account
     #[arg(long, value_name = "ID")]
@@ -139,9 +140,8 @@ fn table(messages: &[Map<String, Value>], columns: &[&str]) -> Result<String, cs
         .filter(|((_, chat), _)| !chat.is_empty())
         .collect();
     let mut writer = Writer::from_writer(Vec::new());
-    // A column that is named like one of ours gets a prefix.
-    let name = |name: &&str| if columns.contains(name) { format!("meta.{name}") } else { (*name).to_owned() };
-    writer.write_record(carried.iter().map(name).chain(columns.iter().map(|&name| name.to_owned())))?;
+    let names = carried.iter().map(|name| column(name, &carried, columns));
+    writer.write_record(names.chain(columns.iter().map(|&name| name.to_owned())))?;
     for message in messages.iter().rev() {
         let meta = meta(message);
         let own = carried.iter().map(|name| cell(meta.and_then(|meta| meta.get(*name))));
@@ -153,6 +153,19 @@ fn table(messages: &[Map<String, Value>], columns: &[&str]) -> Result<String, cs
     }
     let table = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
     Ok(String::from_utf8_lossy(&table).into_owned())
+}
+
+/// Returns the name of the column of a cell that was carried along: one that is named like one of ours, or like a prefixed one,
+/// gets the prefix as often as it takes.
+fn column(name: &str, carried: &[&str], columns: &[&str]) -> String {
+    if !columns.contains(&name) {
+        return name.to_owned();
+    }
+    let mut prefixed = format!("meta.{name}");
+    while carried.contains(&&*prefixed) {
+        prefixed.insert_str(0, "meta.");
+    }
+    prefixed
 }
 
 fn meta(message: &Map<String, Value>) -> Option<&Map<String, Value>> {
@@ -186,7 +199,7 @@ mod tests {
         let messages = [
             json!({"id": "3", "state": "queued", "account_id": "x", "users_ids": null, "chat_id": "1", "meta": {}}),
             json!({"id": "2", "state": "queued", "users_ids": ["b"], "meta": {"state": "NRW", "name": "B, b"}, "step": 2}),
-            json!({"id": "1", "state": "sent", "account_id": "x", "users_ids": "a", "chat_id": "1", "meta": {"name": "A"}, "replied_at": "t"}),
+            json!({"id": "1", "state": "sent", "account_id": "x", "users_ids": "a", "chat_id": "1", "meta": {"name": "A", "id": "7", "meta.id": "8"}, "replied_at": "t"}),
             json!({"id": "0", "state": "sent", "users_ids": null, "chat_id": "c", "meta": null}),
         ];
         let messages: Vec<_> = messages.iter().map(|message| message.as_object().unwrap().clone()).collect();
@@ -198,7 +211,15 @@ mod tests {
             let place = header.iter().position(|other| other == name).unwrap();
             rows.iter().map(|row| row[place].to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(header.iter().take(3).collect::<Vec<_>>(), ["name", "meta.state", "id"]);
+        let carried: Vec<_> = header.iter().take_while(|name| *name != "id").collect();
+        assert_eq!(carried, ["meta.meta.id", "meta.id", "name", "meta.state"]);
+        assert_eq!(
+            (column("meta.meta.id"), column("meta.id")),
+            (
+                vec!["", "7", "", ""].into_iter().map(str::to_owned).collect(),
+                vec!["", "8", "", ""].into_iter().map(str::to_owned).collect()
+            )
+        );
         assert_eq!(column("id"), ["0", "1", "2", "3"]);
         assert_eq!(column("name"), ["", "A", "B, b", ""]);
         assert_eq!(column("meta.state"), ["", "", "NRW", ""]);

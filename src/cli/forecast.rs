@@ -12,8 +12,10 @@ use super::client::Client;
 use super::enqueue;
 use super::exit::{Exit, Failure};
 use super::files::rows;
+use super::label::parse_label;
 use super::{render, times};
 use crate::types::Time;
+use crate::types::counted;
 use crate::types::forecast::{self as types, Assumed, CampaignForecast, Day, Summary, Waiting};
 
 /// `outboxd forecast`.
@@ -23,7 +25,7 @@ pub(super) struct Forecast {
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
     /// Only messages with this label
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = parse_label)]
     campaign: Option<String>,
     /// Number of days to look ahead
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
@@ -75,7 +77,9 @@ impl Assumed {
         self.refused.iter().for_each(enqueue::refused);
         let Self { messages, duplicates, refused, existing: _, kept: _ } = self;
         render::note(&format!(
-            "supposed: {messages} messages; {duplicates} duplicates are counted once; {} refused",
+            "supposed: {}; {} counted once; {} refused",
+            counted(*messages, "message", "messages"),
+            counted(*duplicates, "duplicate is", "duplicates are"),
             refused.len()
         ));
         refused.len()

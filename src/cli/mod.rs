@@ -27,6 +27,7 @@ mod forecast;
 mod generate;
 mod hook;
 mod import;
+mod label;
 mod limits;
 mod notices;
 mod overview;

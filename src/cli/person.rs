@@ -7,6 +7,7 @@ use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::times::{self, Times};
 use super::{Json, read, render, stop};
+use crate::types::counted;
 use crate::types::person::{EraseRequest, Erased, InboundMessage, Person as Shown, PersonOnAccount};
 use crate::types::stop::Stop;
 
@@ -70,8 +71,17 @@ fn erased(erased: &Erased, user: &str) -> String {
         );
     }
     let mut said = format!(
-        "erased: {} messages ({} of them were queued and are cancelled), {} files,\nwhat {} accounts knew, {} records of replies, {} stops; nothing is ever sent to them again\n",
-        erased.messages, erased.cancelled, erased.files, erased.accounts, erased.inbound, erased.stops
+        "erased: {} ({}), {},\nwhat {} knew, {}, {}; nothing is ever sent to them again\n",
+        counted(*messages, "message", "messages"),
+        counted(
+            erased.cancelled,
+            "of them was queued and is cancelled",
+            "of them were queued and are cancelled"
+        ),
+        counted(erased.files, "file", "files"),
+        counted(*accounts, "account", "accounts"),
+        counted(*inbound, "record of a reply", "records of replies"),
+        counted(*stops, "stop", "stops")
     );
     said += &unresolved;
     if !erased.unsettled.is_empty() {

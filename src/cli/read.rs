@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Json;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
+use super::label::parse_label;
 use super::render;
 use super::times::{self, Times, Typed};
 use crate::types::message::{Attempt, Evidence, ListedMessage, Message, MessageDetail, UsersIds};
@@ -29,7 +30,7 @@ pub(super) struct List {
     #[arg(long, value_name = "STATES")]
     state: Option<String>,
     /// Only messages with this label
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = parse_label)]
     campaign: Option<String>,
     /// Only messages to this chat
     #[arg(long, value_name = "ID")]

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use super::Json;
 use super::client::{Answer, Client, parse_id, segment};
 use super::exit::{Exit, Failure};
+use super::label::parse_label;
 use super::{read, render, times};
 use crate::types::message::{Evidence, MessageDetail};
 use crate::types::review::{Choice, Decided, DecisionForAllRequest};
@@ -29,7 +30,7 @@ pub(super) struct Review {
     #[arg(long, value_name = "ID", requires = "reason")]
     account: Option<String>,
     /// With --reason: only messages with this label
-    #[arg(long, value_name = "LABEL", requires = "reason")]
+    #[arg(long, value_name = "LABEL", value_parser = parse_label, requires = "reason")]
     campaign: Option<String>,
     /// Note on the decision, recorded with it
     #[arg(long, value_name = "TEXT")]

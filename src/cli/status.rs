@@ -11,6 +11,7 @@ use super::Json;
 use super::campaign;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
+use super::label::parse_label;
 use super::overview::counts;
 use super::render;
 use super::times::{self, Times};
@@ -24,7 +25,7 @@ pub(super) struct Status {
     #[arg(value_name = "ACCOUNT", value_parser = parse_id)]
     account: Option<String>,
     /// Show only this campaign, by step; the same as `outboxd campaign show`
-    #[arg(long, value_name = "LABEL", conflicts_with_all = ["account", "accounts"])]
+    #[arg(long, value_name = "LABEL", value_parser = parse_label, conflicts_with_all = ["account", "accounts"])]
     campaign: Option<String>,
     /// Show only the complete table of accounts; piped, its cells are separated by tabs
     #[arg(long, conflicts_with = "account")]

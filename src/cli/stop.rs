@@ -7,6 +7,7 @@ use clap::Args;
 use super::act::{self, Term};
 use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
+use super::label::parse_label;
 use super::times::{self, Times};
 use super::{Globals, Json, render};
 use crate::types::stop::{GoRequest, Lifted, Stop as Row, StopRequest, Stopped};
@@ -21,7 +22,7 @@ struct Concerned {
     #[arg(long, value_name = "CHAT", conflicts_with_all = ["campaign", "all"])]
     chat: Option<String>,
     /// A campaign
-    #[arg(long, value_name = "LABEL", conflicts_with = "all")]
+    #[arg(long, value_name = "LABEL", value_parser = parse_label, conflicts_with = "all")]
     campaign: Option<String>,
     /// An account; with a person, a chat or a campaign: on this account only
     #[arg(long, value_name = "ACCOUNT", value_parser = parse_id, conflicts_with = "all")]
@@ -255,6 +256,7 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
             row.until.map_or_else(|| "no end".to_owned(), |at| times.show(Some(at))),
             times.show(Some(row.at)),
             row.note.clone().unwrap_or_default(),
+            row.actor.clone(),
         ]
     };
     let cells = |times: &Times| -> Vec<Vec<String>> { stops.iter().map(|row| cells(row, times)).collect() };
@@ -266,7 +268,7 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
         return render::print("nothing is stopped\n").map(|()| Exit::Done);
     }
     let until = format!("until ({})", times.zone());
-    let header = ["scope", "key", "account", "reason", &until, "since", "note"].map(str::to_owned);
+    let header = ["scope", "key", "account", "reason", &until, "since", "note", "by"].map(str::to_owned);
     render::print(&render::table_or_brief(&header, &rows, &cells(&times.brief()))).map(|()| Exit::Done)
 }
 

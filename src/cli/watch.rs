@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::client::Client;
 use super::exit::{Exit, Failure};
+use super::label::parse_label;
 use super::times::{self, Times};
 use super::{Json, render};
 use crate::clock::{Clock, SystemClock};
@@ -35,7 +36,7 @@ pub(super) struct Watch {
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
     /// Only of this campaign
-    #[arg(long, value_name = "CAMPAIGN")]
+    #[arg(long, value_name = "CAMPAIGN", value_parser = parse_label)]
     campaign: Option<String>,
     /// Only of these types, separated by commas; `message.*` means all that begin so
     #[arg(long = "type", value_name = "TYPES")]

@@ -12,7 +12,7 @@ use super::keys::{ACCOUNT, Keys, POLICY};
 use super::layers::{Layers, Leaf};
 use super::outbound;
 use super::policies::SHORTEST_GAP;
-use super::secret::{ApiKey, KEY as API_KEY, SHOWN};
+use super::secret::{ApiKey, KEY as API_KEY, OTHERS_MAY_READ, SHOWN};
 use super::webhooks::{self, KEY as WEBHOOK_SECRET};
 
 /// Returns the effective configuration.
@@ -164,7 +164,7 @@ fn exposed(key: &str, instead: &str, layers: &Layers, file: Option<&Path>) -> Op
     let mode = std::fs::metadata(file).ok()?.mode() & 0o777;
     (written && set && mode & 0o077 != 0).then(|| {
         let path = file.display();
-        format!("{key} is in {path}, which others may read (mode 0{mode:o}): chmod 0600, or use {instead}")
+        format!("{key} is in {path}, which {OTHERS_MAY_READ} (mode 0{mode:o}): chmod 0600, or use {instead}")
     })
 }
 

@@ -48,6 +48,7 @@ pub use policies::PolicyBook;
 pub use problem::{ConfigError, Problem};
 pub use proxy::Proxy;
 pub use retention::RetentionSettings;
+pub(crate) use secret::OTHERS_MAY_READ;
 pub use webhooks::WebhookSettings;
 
 /// All settings. `Debug` shows that there are secrets, but never the secrets.

@@ -15,6 +15,7 @@ use super::keys::OUTBOUND as TABLE;
 use super::layers::{Outbound, kind_of, written};
 use super::problem::Problem;
 use super::read::{Reader, duration_of, is_loopback};
+use super::secret::OTHERS_MAY_READ;
 use crate::domain::event::EventFilter;
 use crate::domain::field_error::nearest;
 
@@ -321,7 +322,7 @@ pub(super) fn warnings(hooks: &[HookSettings], outbound: Option<&Outbound>) -> V
             .map_or(0, |file| file.mode() & 0o777);
         if mode & 0o007 != 0 {
             warnings.push(format!(
-                "{table}.secret_file names a file that others may read (mode 0{mode:o}): chmod 0600, or 0640"
+                "{table}.secret_file names a file that {OTHERS_MAY_READ} (mode 0{mode:o}): chmod 0600, or 0640"
             ));
         }
     }

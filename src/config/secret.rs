@@ -17,6 +17,8 @@ use super::read::Reader;
 
 /// The variable in which systemd passes the folder of a service's credentials.
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The words with which a warning names a secret that other users may read; `outboxd doctor` looks for them.
+pub(crate) const OTHERS_MAY_READ: &str = "others may read";
 /// The configuration key for the secret.
 pub(super) const KEY: &str = "unipile.api_key";
 /// The systemd credential with the key.

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use super::layers::{Layers, Leaf};
 use super::problem::{ConfigError, Problem};
 use super::read::Reader;
-use super::secret;
+use super::secret::{self, OTHERS_MAY_READ};
 
 /// `[webhooks]`.
 #[derive(Debug, Clone)]
@@ -122,6 +122,7 @@ pub(super) fn require(settings: &WebhookSettings) -> Result<(), ConfigError> {
 pub(super) fn exposed_file(layers: &Layers) -> Option<String> {
     let config::ValueKind::String(path) = &layers.leaves.get(FILE)?.value else { return None };
     let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
-    (mode & 0o007 != 0)
-        .then(|| format!("{FILE} names {path}, which others may read (mode 0{mode:o}): chmod 0600, or 0640"))
+    (mode & 0o007 != 0).then(|| {
+        format!("{FILE} names {path}, which {OTHERS_MAY_READ} (mode 0{mode:o}): chmod 0600, or 0640")
+    })
 }

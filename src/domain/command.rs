@@ -154,6 +154,7 @@ impl Command {
             Self::Hold => "cannot be held",
             Self::Release => "is not held",
             Self::Retry => "cannot be retried",
+            Self::Edit(edit) if edit.account_id.is_some() => "cannot be moved any more",
             Self::Edit(_) => "cannot be edited any more",
         };
         let fix = match state {
@@ -201,6 +202,16 @@ mod tests {
                 assert!(command.refused_in(state).is_some(), "{command:?} in {state:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_refused_move_says_that_it_is_one() {
+        let account_id = Some("acc_2".to_owned());
+        let moved = Command::Edit(Box::new(Edit { account_id, ..Edit::default() }));
+        let problem = |command: &Command| command.refused_in(StateName::Review).map(|error| error.problem);
+        assert_eq!(problem(&moved).as_deref(), Some("is review and cannot be moved any more"));
+        let edit = Command::Edit(Box::default());
+        assert_eq!(problem(&edit).as_deref(), Some("is review and cannot be edited any more"));
     }
 
     #[test]

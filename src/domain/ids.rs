@@ -4,7 +4,9 @@
 //! the address of a profile. Used unchanged, each of these is a wasted call, or a message to the wrong person.
 
 use super::field_error::{FieldError, FieldErrorCode};
-use super::public_names::{NAMED, is_name_of_a_person, is_public_name, path_at_linkedin, segment_after_in};
+use super::public_names::{
+    NAMED, after, is_name_of_a_person, is_public_name, path_at_linkedin, segment_after_in,
+};
 pub use super::public_names::{name_in_address, name_of, named, possible_name, public_name};
 
 /// Longest accepted id, label or key, in bytes. Unipile publishes no limit; the longest id seen is under 200.
@@ -71,12 +73,15 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldErro
         let fix = "export the results of the formulas, not the formulas";
         return refuse(format!("is {value:?}, a formula of a spreadsheet"), fix);
     }
-    if value.contains('\u{2026}') || value.ends_with("...") {
-        let fix = "give the whole id: tables on a terminal shorten ids, `--json` does not";
-        return refuse(format!("is {value:?}, an id that was shortened"), fix);
-    }
+    whole(field, value)?;
     match of {
-        IdOf::Person => person_or_name(field, value),
+        IdOf::Person => {
+            let key = person_or_name(field, value)?;
+            // What an address held in its middle, or percent-encoded, is at the end now, or plain.
+            whole(field, &key)?;
+            filled_in(field, &key)?;
+            Ok(key)
+        }
         IdOf::Account => plain(field, value),
         IdOf::Other if value.contains("://") || path_at_linkedin(value).is_some() => {
             refuse(format!("is {value:?}, an address"), "give the id as Unipile returns it")
@@ -86,6 +91,16 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldErro
             None => Ok(value.to_owned()),
         },
     }
+}
+
+/// Refuses an id that was shortened.
+fn whole(field: &str, value: &str) -> Result<(), FieldError> {
+    if value.contains('\u{2026}') || value.ends_with("...") {
+        let problem = format!("is {value:?}, an id that was shortened");
+        let fix = "give the whole id: tables on a terminal shorten ids, `--json` does not";
+        return Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix));
+    }
+    Ok(())
 }
 
 /// Validates a key: a label that is neither white space nor a word for a missing value. Rows that share such a key
@@ -183,8 +198,8 @@ fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
     if value.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("urn:")) {
         return refuse(format!("is {value:?}, a URN without the user id"), NO_PROFILE_FIX);
     }
-    let path = value.strip_prefix('/').filter(|path| path.starts_with(NAMED)).unwrap_or(value);
-    let named = segment_after_in(value).or_else(|| path.strip_prefix(NAMED));
+    let path = value.strip_prefix('/').unwrap_or(value);
+    let named = segment_after_in(value).or_else(|| after(path, NAMED));
     match named.map(|name| name.trim_end_matches('/')) {
         Some(id) if id.starts_with("ACoA") => plain(field, id),
         Some(name) => {
@@ -258,7 +273,7 @@ fn plain(field: &str, value: &str) -> Result<String, FieldError> {
         value.chars().find(|c| c.is_whitespace() || SEPARATORS.contains(*c) || OTHERS.contains(*c));
     let Some(separator) = separator else { return Ok(value.to_owned()) };
     let problem = format!("holds {separator:?}, which no id does");
-    let fix = "give one id; those of a group are an array";
+    let fix = if field == "users_ids" { "give one id; those of a group are an array" } else { "give one id" };
     Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
 }
 
@@ -291,6 +306,11 @@ pub(crate) fn label(field: &str, value: &str) -> Result<(), FieldError> {
 /// Trims and validates the label of a campaign.
 pub(crate) fn campaign(field: &str, value: &str) -> Result<String, FieldError> {
     let value = value.trim();
+    if matches!(value, "." | "..") {
+        let fix = "choose another label: this one would be a folder in a path";
+        let problem = format!("is {value:?}");
+        return Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix));
+    }
     label(field, value).map(|()| value.to_owned())
 }
 
@@ -306,7 +326,7 @@ pub fn is_invisible(c: char) -> bool {
 
 /// Names the first character of a text that changes what the text is: a control character, an override of the writing
 /// direction, or the mark for a letter that could not be read.
-pub(super) fn misleading(text: &str) -> Option<String> {
+pub(crate) fn misleading(text: &str) -> Option<String> {
     let is_bad = |c: char| {
         c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}')
             || matches!(c, '\u{202d}' | '\u{202e}' | '\u{fffd}')

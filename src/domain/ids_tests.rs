@@ -207,3 +207,26 @@ fn a_word_that_may_be_a_public_name_is_told_from_ids() {
         assert_eq!(possible_name(word).as_deref(), name, "{word}");
     }
 }
+
+#[test]
+fn an_address_names_the_same_profile_in_capitals() {
+    for given in [
+        "HTTPS://WWW.LINKEDIN.COM/IN/jane-15",
+        "https://www.linkedin.com/In/Jane-15/",
+        "https://www.linkedin.com/MWLITE/IN/jane-15",
+        "/IN/JANE-15",
+    ] {
+        assert_eq!(person_key("key", given).unwrap(), "in/jane-15", "{given}");
+    }
+    assert_eq!(person_key("key", "https://www.linkedin.com/IN/ACoAx").unwrap(), "ACoAx");
+}
+
+#[test]
+fn a_fix_can_be_followed() {
+    let fix = |refused: Result<String, FieldError>| refused.unwrap_err().fix;
+    assert_eq!(fix(person_key("key", "U1,U2")), "give one id");
+    assert_eq!(fix(account("account_id", "acc_1;acc_2")), "give one id");
+    assert_eq!(fix(person_key("users_ids", "U1,U2")), "give one id; those of a group are an array");
+    let refused = campaign("campaign", "..").unwrap_err();
+    assert_eq!(refused.fix, "choose another label: this one would be a folder in a path");
+}

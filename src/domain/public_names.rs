@@ -40,8 +40,14 @@ pub(super) fn path_at_linkedin(value: &str) -> Option<&str> {
 /// site and those in e-mails have a word before it.
 pub(super) fn segment_after_in(value: &str) -> Option<&str> {
     let path = path_at_linkedin(value)?.split(['?', '#']).next()?;
-    let path = ["mwlite/", "comm/"].iter().find_map(|site| path.strip_prefix(site)).unwrap_or(path);
-    path.strip_prefix(NAMED)?.split('/').next().filter(|name| !name.is_empty())
+    let path = ["mwlite/", "comm/"].iter().find_map(|site| after(path, site)).unwrap_or(path);
+    after(path, NAMED)?.split('/').next().filter(|name| !name.is_empty())
+}
+
+/// Returns what follows `start`, in letters of any case: LinkedIn reads `/IN/` as `/in/`.
+pub(super) fn after<'a>(path: &'a str, start: &str) -> Option<&'a str> {
+    let (begin, rest) = path.split_at_checked(start.len())?;
+    begin.eq_ignore_ascii_case(start).then_some(rest)
 }
 
 /// Returns whether it can only be a name, such as `Müller`: user ids consist of ASCII.

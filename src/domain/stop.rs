@@ -115,6 +115,7 @@ impl StopKey {
             wrong.push(FieldError::new(FieldErrorCode::InvalidValue, "scope", problem, fix));
         }
         let key = match known {
+            Some(scope) if key.trim().is_empty() => Err(missing_key(scope)),
             Some(StopScope::Person) => ids::person_key("key", key),
             Some(StopScope::Chat) => ids::id("key", key, IdOf::Other),
             Some(StopScope::Campaign | StopScope::All | StopScope::Account) | None => {
@@ -133,6 +134,15 @@ impl StopKey {
             }
         }
     }
+}
+
+fn missing_key(scope: StopScope) -> FieldError {
+    let fix = match scope {
+        StopScope::Person => "give the user id, the public name or the address of the profile",
+        StopScope::Chat => "give the id of the chat",
+        StopScope::Campaign | StopScope::Account | StopScope::All => "give the label of the campaign",
+    };
+    FieldError::new(FieldErrorCode::MissingField, "key", "is missing or empty", fix)
 }
 
 /// A stop to set.

@@ -69,11 +69,11 @@ impl Draft {
         let not_before = faults.time("not_before", self.not_before);
         let expires_at = faults.time("expires_at", self.expires_at);
         faults.order_of_times(not_before, expires_at, now);
-        let campaign = self.campaign.and_then(|label| faults.kept(ids::campaign("campaign", &label)));
+        let campaign = self.campaign.map(|label| faults.kept(ids::campaign("campaign", &label)));
         let precedence =
             Precedence::checked(self.priority, self.urgent, self.ignore_hours, self.allow_repeat);
         let precedence = faults.kept(precedence).unwrap_or_default();
-        let step = faults.step(self.step, self.wait, campaign.as_deref(), target.as_ref(), &extras);
+        let step = faults.step(self.step, self.wait, campaign.is_some(), target.as_ref(), &extras);
         let meta = faults.meta(self.meta);
         let is_to_one = target.as_ref().is_none_or(|to| matches!(to, Target::User { .. }));
         let needs = faults.kept(Need::checked(self.needs, is_to_one)).flatten();
@@ -87,7 +87,7 @@ impl Draft {
                 typing: self.typing,
                 not_before,
                 expires_at,
-                campaign,
+                campaign: campaign.flatten(),
                 precedence,
                 stop_on_reply: self.stop_on_reply,
                 step,
@@ -351,11 +351,11 @@ impl Faults {
         &mut self,
         step: Option<i64>,
         wait: Option<String>,
-        campaign: Option<&str>,
+        has_campaign: bool,
         target: Option<&Target>,
         extras: &Extras,
     ) -> Option<Step> {
-        let checked = validate_step::checked(step, wait.as_deref(), campaign, target, extras);
+        let checked = validate_step::checked(step, wait.as_deref(), has_campaign, target, extras);
         checked.map_err(|refusals| self.0.extend(refusals)).ok().flatten()
     }
 

@@ -8,7 +8,7 @@ use super::step::{LAST_STEP, Step, StepWait};
 pub(super) fn checked(
     step: Option<i64>,
     wait: Option<&str>,
-    campaign: Option<&str>,
+    has_campaign: bool,
     target: Option<&Target>,
     extras: &Extras,
 ) -> Result<Option<Step>, Vec<FieldError>> {
@@ -27,7 +27,7 @@ pub(super) fn checked(
     if number.is_none() {
         add(FieldErrorCode::InvalidValue, "step", format!("is {asked}"), "give a whole number from 1 to 20");
     }
-    if campaign.is_none() {
+    if !has_campaign {
         add(
             FieldErrorCode::MissingField,
             "campaign",

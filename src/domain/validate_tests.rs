@@ -234,6 +234,12 @@ fn every_fault_is_reported_at_once() {
 }
 
 #[test]
+fn a_campaign_that_is_refused_is_not_missing_for_its_step() {
+    let draft = Draft { campaign: s(".."), step: Some(1), ..good() };
+    assert_each_is_told(vec![("a folder", draft, "campaign", FieldErrorCode::InvalidValue)]);
+}
+
+#[test]
 fn an_undeclared_account_is_refused_when_only_known_ones_are_taken() {
     let rules =
         ValidationLimits { known_accounts: Some(HashSet::from([AccountId::new("acc_2")])), ..rules() };

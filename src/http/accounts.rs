@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::body::{Id, Options};
 use super::error::{ApiError, Missing};
+use super::socket::Actor;
 use super::{Answer, App, AppState, Parameters, account_snapshot, query, render, wire};
 use crate::domain::account::Daemon;
 use crate::domain::account_snapshot::AccountSnapshot;
@@ -129,12 +130,21 @@ fn cursor(text: &str) -> Option<AccountCursor> {
     Some(AccountCursor { attention: Attention::parse(word)?, id: id.to_owned() })
 }
 
-pub(super) async fn pause(State(state): App, Id(id): Id, Options(body): Options) -> Answer<Paused> {
-    pause_scope(state, Some(id), &body).await
+pub(super) async fn pause(
+    State(state): App,
+    Actor(actor): Actor,
+    Id(id): Id,
+    Options(body): Options,
+) -> Answer<Paused> {
+    pause_scope(state, actor, Some(id), &body).await
 }
 
-pub(super) async fn pause_everything(State(state): App, Options(body): Options) -> Answer<Paused> {
-    pause_scope(state, None, &body).await
+pub(super) async fn pause_everything(
+    State(state): App,
+    Actor(actor): Actor,
+    Options(body): Options,
+) -> Answer<Paused> {
+    pause_scope(state, actor, None, &body).await
 }
 
 pub(super) async fn resume(State(state): App, Id(id): Id, Options(body): Options) -> Answer<Resumed> {
@@ -149,11 +159,16 @@ fn scope(account: Option<&String>) -> Scope {
     account.map_or(Scope::Everything, |id| Scope::Account(AccountId::new(id)))
 }
 
-async fn pause_scope(state: Arc<AppState>, account: Option<String>, body: &[u8]) -> Answer<Paused> {
+async fn pause_scope(
+    state: Arc<AppState>,
+    actor: String,
+    account: Option<String>,
+    body: &[u8],
+) -> Answer<Paused> {
     let zone =
         account.as_ref().map_or(TimeZone::UTC, |id| state.engine.policy(&AccountId::new(id)).zone.clone());
     let now = state.engine.settled_now().await;
-    let request = pause_request(body, now, zone)?;
+    let request = PauseRequest { actor, ..pause_request(body, now, zone)? };
     let until = request.until;
     let scope = scope(account.as_ref());
     let work = Arc::clone(&state);
@@ -251,7 +266,7 @@ fn pause_request(body: &[u8], now: Timestamp, zone: TimeZone) -> Result<PauseReq
     let types::account::PauseRequest { until: date, length, note } = wire::options(body)?;
     let (until, has_length) = end([date, length], note.as_deref(), now, zone)
         .map_err(|refusal| ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal))?;
-    Ok(PauseRequest { until, has_length, note })
+    Ok(PauseRequest { until, has_length, note, actor: String::new() })
 }
 
 /// Reads the end of a pause or stop, given as a date or as a length, and whether it is a length; checks its note.

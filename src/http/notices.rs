@@ -1,5 +1,5 @@
-//! Notices: the one place that decides what a person must know or do. `GET /v1/notices`, `GET /v1/status`, the metrics
-//! and `outboxd notices` show what [`collect`] returns.
+//! Notices: the one place that decides what a person must know or do. `GET /v1/notices`, `GET /v1/status`, the metrics,
+//! the dashboard and `outboxd notices` show what [`collect`] returns.
 
 use axum::Json;
 use axum::extract::State;
@@ -239,9 +239,12 @@ fn machine(state: &AppState) -> Vec<Notice> {
 
 /// Returns the one thing to do next.
 pub(super) fn next_step(notices: &[Notice]) -> Option<String> {
-    let first =
-        notices.iter().find(|notice| notice.needs_person && BEFORE_SENDING.contains(&&*notice.kind))?;
-    Some(format!("{}: {}", first.what, first.to_do))
+    next(notices).map(|first| format!("{}: {}", first.what, first.to_do))
+}
+
+/// Returns the notice that says it.
+pub(super) fn next(notices: &[Notice]) -> Option<&Notice> {
+    notices.iter().find(|notice| notice.needs_person && BEFORE_SENDING.contains(&&*notice.kind))
 }
 
 /// The kinds that keep messages from being sent.

@@ -90,17 +90,10 @@ pub(super) async fn decide_all(State(state): App, Options(body): Options) -> Ans
     let of: String =
         of.iter().flat_map(|(of, name)| name.map(|name| format!("{of}{}", name.trim()))).collect();
     let answer = |messages: u64| {
-        let will = match decision {
-            Decision::Sent => {
-                "become `sent`: you have seen them with their recipients. They are never sent again."
-            }
-            Decision::Resend => {
-                "go back into the queue and are sent in their turn, at the pace of their accounts. Those that had reached \
-                 their recipients already reach them twice."
-            }
-            Decision::Drop => "become `cancelled`: they are not sent (again).",
-        };
-        let will = format!("{messages} messages{of} that are in review as `{word}` {will}");
+        let what = if messages == 1 { "message" } else { "messages" };
+        let are = if messages == 1 { "is" } else { "are" };
+        let will = will_of_all(decision, messages == 1);
+        let will = format!("{messages} {what}{of} that {are} in review as `{word}` {will}");
         let decision = decision.as_str().to_owned();
         Json(Decided { id: None, decision, state: None, messages: Some(messages), dry_run, will })
     };
@@ -115,6 +108,28 @@ pub(super) async fn decide_all(State(state): App, Options(body): Options) -> Ans
         Ok(settled)
     });
     Ok(answer(settled.await?))
+}
+
+/// Returns what a decision will do with messages, or with the only one.
+fn will_of_all(decision: Decision, is_one: bool) -> &'static str {
+    match (decision, is_one) {
+        (Decision::Sent, false) => {
+            "become `sent`: you have seen them with their recipients. They are never sent again."
+        }
+        (Decision::Sent, true) => {
+            "becomes `sent`: you have seen it with its recipient. It is never sent again."
+        }
+        (Decision::Resend, false) => {
+            "go back into the queue and are sent in their turn, at the pace of their accounts. Those that had reached \
+             their recipients already reach them twice."
+        }
+        (Decision::Resend, true) => {
+            "goes back into the queue and is sent in its turn, at the pace of its account. If it had reached its recipient \
+             already, it reaches them twice."
+        }
+        (Decision::Drop, false) => "become `cancelled`: they are not sent (again).",
+        (Decision::Drop, true) => "becomes `cancelled`: it is not sent (again).",
+    }
 }
 
 /// Every reason for which a message can be in review.

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::body::Options;
 use super::error::ApiError;
+use super::socket::Actor;
 use super::{Answer, App, AppState, Parameters, accounts, query, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::ids;
@@ -99,7 +100,11 @@ pub(super) fn row(stop: Stop) -> types::Stop {
 }
 
 /// Sets one stop, or an array of them; of an array, each row has its own verdict.
-pub(super) async fn stop(State(state): App, Options(body): Options) -> Result<Response, ApiError> {
+pub(super) async fn stop(
+    State(state): App,
+    Actor(actor): Actor,
+    Options(body): Options,
+) -> Result<Response, ApiError> {
     let body = wire::json(&body)?;
     let now = state.engine.settled_now().await;
     match body {
@@ -108,9 +113,9 @@ pub(super) async fn stop(State(state): App, Options(body): Options) -> Result<Re
             let refusal = FieldError::new(FieldErrorCode::TooLong, "", problem, "send them in parts");
             Err(ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal))
         }
-        Value::Array(rows) => Ok(Json(stop_rows(state, rows, now).await?).into_response()),
+        Value::Array(rows) => Ok(Json(stop_rows(state, &actor, rows, now).await?).into_response()),
         one => {
-            let stop = new_stop(&state, one, now)
+            let stop = new_stop(&state, &actor, one, now)
                 .map_err(|wrong| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, wrong))?;
             let answer = set(state, vec![stop.clone()], now).await?.pop().ok_or_else(ApiError::internal)?;
             Ok(Json(stopped(&stop, &answer)).into_response())
@@ -118,8 +123,13 @@ pub(super) async fn stop(State(state): App, Options(body): Options) -> Result<Re
     }
 }
 
-async fn stop_rows(state: Arc<AppState>, rows: Vec<Value>, now: Timestamp) -> Result<StopBatch, ApiError> {
-    let read: Vec<_> = rows.into_iter().map(|row| new_stop(&state, row, now)).collect();
+async fn stop_rows(
+    state: Arc<AppState>,
+    actor: &str,
+    rows: Vec<Value>,
+    now: Timestamp,
+) -> Result<StopBatch, ApiError> {
+    let read: Vec<_> = rows.into_iter().map(|row| new_stop(&state, actor, row, now)).collect();
     let good: Vec<NewStop> = read.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
     let accepted = good.len();
     let mut done = set(state, good, now).await?.into_iter();
@@ -168,8 +178,8 @@ fn stopped(stop: &NewStop, stopped: &Stopped) -> types::Stopped {
     }
 }
 
-/// Reads a stop from a request.
-fn new_stop(state: &AppState, value: Value, now: Timestamp) -> Result<NewStop, Vec<FieldError>> {
+/// Reads a stop from a request of `actor`.
+fn new_stop(state: &AppState, actor: &str, value: Value, now: Timestamp) -> Result<NewStop, Vec<FieldError>> {
     if !value.is_object() {
         let problem = "is not a stop, which is a JSON object";
         return Err(vec![FieldError::new(FieldErrorCode::WrongType, "", problem, "see docs/http.md")]);
@@ -199,7 +209,7 @@ fn new_stop(state: &AppState, value: Value, now: Timestamp) -> Result<NewStop, V
                 let fix = "leave it out, or set a stop without `reason`";
                 return Err(vec![FieldError::new(FieldErrorCode::Contradiction, "until", problem, fix)]);
             }
-            Ok(NewStop { key, reason, until, has_length, actor: "operator".to_owned(), note })
+            Ok(NewStop { key, reason, until, has_length, actor: actor.to_owned(), note })
         }
         (key, end) => {
             wrong.extend(key.err().into_iter().flatten());

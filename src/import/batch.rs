@@ -210,7 +210,8 @@ impl Batch {
     /// Reads the verdicts of the daemon, in the order of the rows.
     pub(crate) fn answered(&self, plan: &Plan, verdicts: &[Verdict]) -> Answered {
         let mut answered = Answered::default();
-        let bodies: Vec<&str> = match verdicts.iter().any(|verdict| verdict.differs.is_some()) {
+        let needs_body = |verdict: &Verdict| verdict.differs.is_some() || verdict.error.is_some();
+        let bodies: Vec<&str> = match verdicts.iter().any(needs_body) {
             true => self.body.lines().collect(),
             false => Vec::new(),
         };
@@ -229,9 +230,10 @@ impl Batch {
                 }
                 None => answered.accepted += 1,
                 Some(error) => {
+                    let body = bodies.get(verdict.index).copied().unwrap_or_default();
                     let errors = verdict.errors.as_deref().unwrap_or(std::slice::from_ref(error));
                     let told = errors.iter().filter(|error| error.code != "batch_refused");
-                    let reasons: Vec<String> = told.map(|error| reason(plan, step, error)).collect();
+                    let reasons: Vec<String> = told.map(|error| reason(plan, step, error, body)).collect();
                     answered.add(row, reasons);
                 }
             }
@@ -295,12 +297,17 @@ fn text_of(message: &str) -> String {
     message["text"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Returns a problem in the words of the table: the column or the template instead of the field.
-fn reason(plan: &Plan, step: usize, error: &FieldError) -> String {
+/// Returns a problem in the words of the table: the column or the template instead of the field. `body` is the message.
+fn reason(plan: &Plan, step: usize, error: &FieldError, body: &str) -> String {
     let FieldError { field, problem, fix, .. } = error;
     // An import has no such field.
     let fix = &fix.replace("or set `allow_placeholders` if it is meant", MEANT);
-    let place = plan.place_of(field, step);
+    let message: Value = serde_json::from_str(body).unwrap_or_default();
+    let cell = plan.cell_with(field, step, problem, &message["meta"]);
+    let (place, problem) = match &cell {
+        Some((column, problem)) => (format!("`{column}`"), problem.as_str()),
+        None => (plan.place_of(field, step), problem.as_str()),
+    };
     let start = if place.is_empty() { String::new() } else { format!("{place} ") };
     let end = if fix.is_empty() { String::new() } else { format!("; {fix}") };
     format!("{start}{problem}{end}")

@@ -239,12 +239,8 @@ impl Mapping<'_> {
         let mut found = (0..header.len()).filter(|place| squashed(&header[*place]) == name);
         let place = found.next()?;
         if let Some(second) = found.next() {
-            self.faults.push(format!(
-                "columns {} and {} are both named {:?}; rename the one that is not `{field}`",
-                place + 1,
-                second + 1,
-                header[place]
-            ));
+            let both = both(header, place, second);
+            self.faults.push(format!("{both}; rename the one that is not `{field}`"));
         }
         Some(place)
     }
@@ -293,6 +289,15 @@ impl Mapping<'_> {
     }
 }
 
+/// Says that two columns have the same name, or names that differ only in case and separators.
+fn both(header: &[String], place: usize, second: usize) -> String {
+    let (one, two) = (place + 1, second + 1);
+    match (&header[place], &header[second]) {
+        (name, other) if name == other => format!("columns {one} and {two} are both named {name:?}"),
+        (name, other) => format!("column {one}, {name:?}, and column {two}, {other:?}, mean the same"),
+    }
+}
+
 /// Returns the columns that name the person, the best first, if these are the names of columns.
 ///
 /// # Errors
@@ -305,12 +310,8 @@ pub(super) fn person_columns(header: &[String]) -> Result<Vec<usize>, String> {
         match (found.next(), found.next()) {
             (Some(place), None) => places.push(place),
             (Some(place), Some(second)) if places.is_empty() => {
-                return Err(format!(
-                    "columns {} and {} are both named {:?}; rename the one that does not name the person",
-                    place + 1,
-                    second + 1,
-                    header[place]
-                ));
+                let both = both(header, place, second);
+                return Err(format!("{both}; rename the one that does not name the person"));
             }
             _ => {}
         }

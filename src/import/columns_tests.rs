@@ -67,7 +67,11 @@ fn what_cannot_be_mapped_is_refused_before_the_first_row() {
         ("name,mail", "x", "no column names the person"),
         ("user,first_name", "{{ frist_name }}", "did you mean `first_name`?"),
         ("user,first_name", "{{ zodiac }}", "`--column zodiac=COLUMN`"),
-        ("user,First Name,first_name", "{{ first_name }}", "columns 2 and 3 are both named \"First Name\""),
+        (
+            "user,First Name,first_name",
+            "{{ first_name }}",
+            "column 2, \"First Name\", and column 3, \"first_name\", mean the same",
+        ),
     ] {
         let refused = mapped(header, "1,2", &[], template).unwrap_err();
         assert!(refused.iter().any(|line| line.contains(told)), "{refused:?}");

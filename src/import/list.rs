@@ -248,6 +248,6 @@ mod tests {
             people("Jane\nACoA1\njane@example.com\nJane 7\n"),
             [(1, None), row(2, "ACoA1"), (3, None), (4, None)]
         );
-        assert!(listed("linkedin_url,LinkedIn URL\na,b\n").unwrap_err().contains("both named"));
+        assert!(listed("linkedin_url,LinkedIn URL\na,b\n").unwrap_err().contains("mean the same"));
     }
 }

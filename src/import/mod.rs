@@ -12,6 +12,7 @@ mod decode;
 mod filters;
 mod front_matter;
 mod list;
+mod names;
 mod people;
 mod refused;
 mod rehearsal;
@@ -33,7 +34,7 @@ pub use crate::domain::step::LAST_STEP;
 
 pub(crate) use batch::{Batch, Differing, RefusedRows, States, Tally, ended, kept};
 pub(crate) use list::{Exported, Listed, listed_in};
-pub(crate) use people::Options;
+pub(crate) use people::{Options, PRIORITIES};
 pub(crate) use refused::refused_file;
 pub(crate) use rehearsal::{DAYS, Example, Rehearsal};
 pub(crate) use table::Table;

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -12,6 +13,8 @@ use super::columns::Columns;
 use super::seats::{Seats, person_key};
 use super::sheet::Row;
 use super::template::{Rendered, Template};
+use crate::domain::ids::misleading;
+use crate::domain::lane::PRIORITY;
 use crate::domain::meta::MOST_META_BYTES;
 use crate::domain::step::StepWait;
 use crate::types::Time;
@@ -27,6 +30,9 @@ pub struct Step {
     /// Its files.
     pub attachments: Vec<NewAttachment>,
 }
+
+/// The priorities of messages.
+pub(crate) const PRIORITIES: RangeInclusive<i64> = -(PRIORITY as i64)..=PRIORITY as i64;
 
 /// Options of an import that every message gets.
 #[derive(Debug, Default)]
@@ -80,8 +86,11 @@ impl Step {
         StepWait::parse(text).map(drop).map_err(|error| format!("{}; {}", error.what, error.fix))
     }
 
-    /// Checks that the template fits the step with this number, from 0.
+    /// Checks that the template has something to send and fits the step with this number, from 0.
     pub(crate) fn check_template(number: usize, template: &Template) -> Result<(), String> {
+        if template.is_empty() && template.settings().attachments.is_empty() {
+            return Err(format!("{} is empty; write the message", template.name()));
+        }
         if number == 0 || !template.starts_a_chat() {
             return Ok(());
         }
@@ -204,6 +213,23 @@ impl Plan {
         }
     }
 
+    /// Returns the column whose cell brought the problem into a text, and the problem; `meta` has the cells.
+    pub(super) fn cell_with(
+        &self,
+        field: &str,
+        step: usize,
+        problem: &str,
+        meta: &Value,
+    ) -> Option<(&str, String)> {
+        if !field.starts_with("text") && !field.starts_with("specifics") {
+            return None;
+        }
+        let used = self.steps.get(step)?.template.variables().iter();
+        let names = used.filter_map(|variable| Some(self.header.get(self.columns.of(variable)?)?.as_str()));
+        let mut found = names.filter_map(|name| Some((name, of_cell(meta[name].as_str()?, problem)?)));
+        found.next()
+    }
+
     /// Returns where a user finds the field with a problem: the column, the template or the flag.
     pub fn place_of(&self, field: &str, step: usize) -> String {
         let column = |place: Option<usize>| place.map(|place| format!("`{}`", self.header[place]));
@@ -219,6 +245,18 @@ impl Plan {
         };
         found.unwrap_or_else(|| if field.is_empty() { String::new() } else { format!("`{field}`") })
     }
+}
+
+/// Returns the problem as one of the cell, if the cell has it.
+fn of_cell(cell: &str, problem: &str) -> Option<String> {
+    // The line of a character is one of the text, not of the cell.
+    let kind = |problem: &str| problem.split(" in line ").next().unwrap_or_default().to_owned();
+    if let Some(own) = misleading(cell).filter(|own| kind(own) == kind(problem)) {
+        return Some(kind(&own));
+    }
+    let (start, end) = (problem.find('"')?, problem.rfind('"')?);
+    let quoted = problem.get(start + 1..end)?.replace("\\\"", "\"").replace("\\\\", "\\");
+    (!quoted.is_empty() && cell.contains(&quoted)).then(|| problem.to_owned())
 }
 
 /// Adds what the step and its template say.

@@ -5,6 +5,8 @@
 
 use csv::{ReaderBuilder, StringRecord};
 
+use crate::types::counted;
+
 /// The column that the file of refused rows adds; ignored when that file is imported.
 pub const REASON: &str = "refused_because";
 
@@ -43,8 +45,7 @@ impl Sheet {
     /// Returns why the rows cannot be told apart.
     pub fn read(text: &str, delimiter: Option<u8>) -> Result<Self, String> {
         // Excel writes the delimiter into a line of its own.
-        let first = text.lines().next().unwrap_or_default().trim();
-        let named = first.strip_prefix("sep=").and_then(|rest| rest.bytes().next());
+        let named = named_delimiter(text.lines().next().unwrap_or_default());
         let (text, skipped) = match named {
             Some(_) => (text.split_once('\n').map_or("", |(_, rest)| rest), 1),
             None => (text, 0),
@@ -105,10 +106,18 @@ impl Row {
         let many = cells.len();
         let fault = (many != columns).then(|| {
             let fix = "put quotation marks around a cell that contains the delimiter or a line end";
-            format!("has {many} cells, and the header has {columns}; {fix}")
+            let many = counted(many, "cell", "cells");
+            format!("has {many}, and the header has {columns}; {fix}")
         });
         Self { line, cells, fault }
     }
+}
+
+/// Returns the delimiter that a first line such as `sep=;` or `"sep=;"` names.
+fn named_delimiter(line: &str) -> Option<u8> {
+    let line = line.trim_start();
+    let bare = line.strip_prefix('"').and_then(|rest| rest.split_once('"')).map_or(line, |(bare, _)| bare);
+    bare.strip_prefix("sep=")?.bytes().next().filter(|byte| *byte != b' ')
 }
 
 /// A place in the text, and its line.
@@ -184,6 +193,10 @@ mod tests {
             ("\"a;b;c\",d\n1,2\n", b','),
             ("a\tb\n1\t2\n", b'\t'),
             ("sep=|\na|b\n1|2\n", b'|'),
+            ("sep=\t\na;b\tc;d\n1\t2\n", b'\t'),
+            ("sep=\t\r\na;b\tc;d\r\n1\t2\r\n", b'\t'),
+            ("\"sep=;\"\na,b;c,d\n1;2\n", b';'),
+            ("\"sep=;\",\r\na,b;c,d\r\n1;2\r\n", b';'),
             ("a\n1\n", b','),
         ] {
             assert_eq!(Sheet::read(text, None).unwrap().delimiter, delimiter, "{text:?}");

@@ -12,8 +12,8 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::Value as Json;
 
 use super::cells::{Cell, Missing, PRINTED, Printed};
-use super::filters;
 use super::front_matter::FrontMatter;
+use super::{filters, names};
 
 /// Instructions that one rendering may execute; a template of 8,000 characters needs a few hundred.
 const FUEL: u64 = 100_000;
@@ -28,6 +28,7 @@ pub struct Template {
     environment: Environment<'static>,
     specifics: Option<Json>,
     variables: BTreeSet<String>,
+    is_empty: bool,
 }
 
 /// What a template renders to for one row.
@@ -67,9 +68,16 @@ impl Template {
             added.map_err(|error| problem(name, above, &error))?;
             let compiled = environment.get_template(&key).map_err(|error| problem(name, above, &error))?;
             variables.extend(compiled.undeclared_variables(false));
+            if let Some((line, unknown)) = names::unknown(&environment, compiled.source()) {
+                return Err(format!(
+                    "{name}, line {}: {unknown}; docs/campaigns.md has those that exist",
+                    line + above
+                ));
+            }
         }
         variables.retain(|variable| !globals.contains(variable));
-        Ok(Self { name: name.to_owned(), settings, environment, specifics, variables })
+        let is_empty = body.trim().is_empty();
+        Ok(Self { name: name.to_owned(), settings, environment, specifics, variables, is_empty })
     }
 
     /// Returns its name.
@@ -85,6 +93,11 @@ impl Template {
     /// Returns the variables that it uses.
     pub fn variables(&self) -> &BTreeSet<String> {
         &self.variables
+    }
+
+    /// Returns whether it has no text.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty
     }
 
     /// Returns whether a setting of it is only for starting a chat.

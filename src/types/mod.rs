@@ -25,6 +25,7 @@ pub mod stop;
 pub(crate) mod times;
 pub mod webhook;
 
+use std::fmt::Display;
 use std::ops::Deref;
 
 use jiff::Timestamp;
@@ -99,6 +100,12 @@ pub struct WaitStatus {
     /// `time` (it goes at `until`), `not_before` (not earlier), `expiry` (it expires at `until`, before it can go) or
     /// `person`.
     pub waits_for: Option<String>,
+}
+
+/// Returns a number with its noun: `1 person`, `2 people`.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(n: N, one: &str, many: &str) -> String {
+    let noun = if n == N::from(1) { one } else { many };
+    format!("{n} {noun}")
 }
 
 /// Returns every state of a message, in the order of its life.

@@ -125,6 +125,13 @@ async fn a_token_allows_what_its_role_does_and_is_the_actor() {
     assert_eq!(with(&url, &admin, &format!("/v1/messages/{id}/cancel"), "{}").await.0, 200);
     let changed = who_changed(&daemon, &env, id).await;
     assert!(changed.contains("token admin"), "{changed}");
+    let stop = r#"{"scope": "person", "key": "U1"}"#;
+    assert_eq!(with(&url, &admin, "/v1/stops", stop).await.0, 200);
+    assert_eq!(with(&url, &admin, "/v1/accounts/acc_1/pause", "{}").await.0, 200);
+    let actors = "SELECT scope || ' ' || actor FROM stops WHERE scope <> 'all' ORDER BY id";
+    assert_eq!(env.sql(actors), ["person token admin", "account token admin"]);
+    let by = "SELECT detail ->> '$.by' FROM events WHERE kind = 'stop.set'";
+    assert_eq!(env.sql(by), ["token admin"]);
 
     for wrong in ["", "obx_wrong", &board[1..]] {
         let (status, refused) = with(&url, wrong, "/healthz", "").await;

@@ -450,7 +450,7 @@ fn the_first_good_row_counts(env: &TestEnv) {
     std::fs::write(env.path("two.csv"), two).unwrap();
     let dry = import(env, "two.csv", &["--dry-run"]);
     assert!(
-        dry.code == 4 && dry.out.contains("1 people, 3 messages") && dry.out.contains("Hi Jane,"),
+        dry.code == 4 && dry.out.contains("1 person, 3 messages") && dry.out.contains("Hi Jane,"),
         "{}",
         dry.out
     );
@@ -460,10 +460,15 @@ fn the_first_good_row_counts(env: &TestEnv) {
     assert_eq!(shown["repeated"], json!([{"line": 4, "same_as": 3}]), "{shown}");
     let done = import(env, "two.csv", &[]);
     let counts =
-        "1 people: 3 messages queued, 0 queued before, 1 rows of people named before; 1 rows refused\n";
+        "1 person: 3 messages queued, 0 queued before, 1 row of people named before; 1 row refused\n";
     assert_eq!(done.out, counts, "{}", done.err);
     assert!(done.err.contains("line 4: the same person as in line 3"), "{}", done.err);
     assert!(done.err.contains("`limits.placeholders_meant`"), "{}", done.err);
+    assert!(
+        done.err.contains("line 2: `first_name` holds \"[NAME]\""),
+        "the cell, not the template: {}",
+        done.err
+    );
     assert!(!done.err.contains("allow_placeholders"), "{}", done.err);
     let (ok, said) = run(env.outboxd(&["cancel", "--person", "in/two-rows"]), "");
     assert!(ok, "{said}");
@@ -638,7 +643,7 @@ fn a_dry_run_counts_what_is_new(env: &TestEnv) {
     table.push_str(&format!("{last}\n"));
     std::fs::write(env.path("people.csv"), &table).unwrap();
     let dry = import(env, "people.csv", &["--dry-run"]);
-    assert!(dry.out.contains("1 people, 3 messages"), "{}{}", dry.out, dry.err);
+    assert!(dry.out.contains("1 person, 3 messages"), "{}{}", dry.out, dry.err);
 }
 
 /// The commands of docs/campaigns.md, in a copy of the folder of the examples.
@@ -690,4 +695,45 @@ fn an_import_that_loses_the_daemon_says_how_to_go_on() {
         "{}",
         done.err
     );
+}
+
+/// What is wrong with every row is one error, before anything is queued.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_or_an_option_that_would_refuse_every_row_is_one_error() {
+    let (env, daemon) = quiet().await;
+    std::fs::write(env.path("people.csv"), "user,first_name\nACoA1,Jane\nACoA2,Ann\n").unwrap();
+    for (name, text) in
+        [("shout.txt", "Hi\n{{ first_name | shout }}"), ("empty.txt", " \n"), ("ok.txt", "Hi")]
+    {
+        std::fs::write(env.path(name), text).unwrap();
+    }
+    let ran = |step: &str, label: &str, more: &[&str]| {
+        let line = ["import", "people.csv", "--campaign", label, "--account", "acc_1", "--step", step];
+        ran(&env, &[&line[..], more].concat())
+    };
+    for (step, label, more, told) in [
+        ("shout.txt", "a", &[][..], "error: shout.txt, line 2: there is no filter `shout`"),
+        ("shout.txt", "a", &["--dry-run"], "error: shout.txt, line 2: there is no filter `shout`"),
+        ("empty.txt", "a", &[], "error: empty.txt is empty; write the message"),
+        ("ok.txt", "a", &["--priority", "101"], "101 is not in -100..=100"),
+        ("ok.txt", "..", &[], "no campaign can have this label"),
+    ] {
+        let ran = ran(step, label, more);
+        assert!(ran.code == 2 && ran.err.contains(told), "{ran:?}");
+        assert!(!env.path("people.csv.refused.csv").exists() && count(&env) == 0, "{ran:?}");
+    }
+    for words in [&["campaign", "show", ".."][..], &["campaign", "show", ""], &["list", "--campaign", ".."]] {
+        let ran = self::ran(&env, words);
+        assert!(ran.code == 2 && ran.err.contains("label"), "{ran:?}");
+    }
+    // Characters of a cell are those of the cell, also in a later line of the text.
+    let bad = "user,First Name\nACoA1,Ja\0ne\nACoA2,An\u{7}n\nACoA3,J\u{fffd}\nACoA4,Jane\n";
+    std::fs::write(env.path("people.csv"), bad).unwrap();
+    std::fs::write(env.path("hi.txt"), "Hi,\n\n{{ first_name }}").unwrap();
+    let ran = ran("hi.txt", "a", &[]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.err.contains("line 2: `First Name` holds a NUL character"), "{ran:?}");
+    assert!(ran.err.contains("line 3: `First Name` holds the control character U+0007;"), "{ran:?}");
+    assert!(ran.out.starts_with("1 person: 1 message queued, 0 queued before; 3 rows refused"), "{ran:?}");
+    daemon.stop().await;
 }

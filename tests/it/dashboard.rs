@@ -277,7 +277,7 @@ async fn a_decision_is_made_with_the_evidence_and_a_second_copy_is_asked_about()
     );
     let all = [("reason", "not_in_chat"), ("decision", "drop")];
     let (_, question) = browser.press("/review", &all).await;
-    assert!(question.contains("1 messages that are in review"), "{question}");
+    assert!(question.contains("1 message that is in review"), "{question}");
     assert_eq!(daemon.get(&format!("/v1/messages/{id}")).await.1["state"], "review");
     browser.press("/review", &[("id", &id), ("decision", "resend"), ("confirmed", "yes")]).await;
     daemon.becomes(&id, "sent").await;

@@ -97,8 +97,8 @@ async fn follow_a_reason(desk: &Desk) {
     desk.browser.click("//tr[td[1]='scheduled']//a[normalize-space()='acc_2']").await;
     desk.browser.shows(&waiting).await;
     desk.browser.click(&button("cancel all of these")).await;
-    desk.browser.click(&button("Yes, cancel 1 messages")).await;
-    desk.browser.shows("cancel: 1 messages changed").await;
+    desk.browser.click(&button("Yes, cancel 1 message")).await;
+    desk.browser.shows("cancel: 1 message changed").await;
     assert_eq!(desk.message(&waiting).await["state"], "cancelled");
 }
 

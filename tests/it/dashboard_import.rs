@@ -83,7 +83,7 @@ async fn a_table_is_shown_before_it_is_queued_and_queued_once() {
         "<strong>people.csv</strong>: UTF-8, comma between cells, 4 rows",
         "<option value=\"\">LinkedIn URL</option>",
         "<option value=\"\">First Name</option>",
-        "2 people, 4 messages; 1 rows refused",
+        "2 people, 4 messages; 1 row refused",
         "<td data-label=\"Line\" class=\"n\">3</td>",
         "`first_name` is empty; fill it in",
         "Line 5 is the same person as line 2",
@@ -106,7 +106,7 @@ async fn a_table_is_shown_before_it_is_queued_and_queued_once() {
 
     let confirm = next(&shown, &[("do", "queue")]);
     let (_, queued) = press(&browser, &confirm, None).await;
-    assert!(queued.contains("2 people: 4 messages queued, 0 queued before; 1 rows refused"), "{queued}");
+    assert!(queued.contains("2 people: 4 messages queued, 0 queued before; 1 row refused"), "{queued}");
     assert_eq!(messages(&env), 4);
     let (_, again) = press(&browser, &confirm, None).await;
     assert!(again.contains("2 people: 0 messages queued, 4 queued before"), "{again}");
@@ -184,7 +184,11 @@ async fn what_is_wrong_is_named_and_nothing_is_queued() {
         (Some(table), vec![("text", "Hi"), ("campaign", &long)], "the campaign holds 3000 bytes"),
         (Some(table), vec![("text", "Hi"), ("expires_at", "soon")], "is not a time"),
         (Some(table), vec![("text", "Hi"), ("priority", "high")], "the priority is"),
-        (Some(table), vec![("text", "Hi"), ("priority", "101")], "`priority`"),
+        (
+            Some(table),
+            vec![("text", "Hi"), ("priority", "101")],
+            "the priority is \"101\"; write a number from -100 to 100",
+        ),
         (Some(table), vec![("delimiter", "xy")], "write one character"),
         (Some(table), vec![("encoding", "latin-17")], "is not a known encoding"),
         (Some(table), vec![("text", "Hi {{ first_name }} [NAME]")], "[NAME]"),

@@ -139,6 +139,36 @@ async fn each_bad_case_is_told_with_what_to_do() {
     let env =
         env.set("OUTBOXD_UNIPILE_API_KEY", "").set("OUTBOXD_UNIPILE_API_KEY_FILE", key.to_str().unwrap());
     assert_one(&env, "permissions", "warn", "mode 0644", "chmod 0600");
+
+    // A secret in a file that others may read is not called closed below.
+    let env = TestEnv::new().await;
+    env.serve().await.stop().await;
+    std::fs::write(env.path("outboxd.toml"), "webhooks.secret = \"whsec_1\"\n").unwrap();
+    std::fs::set_permissions(env.path("outboxd.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (_, found) = doctor(&env);
+    assert!(of(&found, "configuration").iter().any(|one| one.1.contains("others may read")), "{found:#?}");
+    let permissions = of(&found, "permissions");
+    assert!(permissions.iter().all(|one| !one.1.contains("or a secret")), "{permissions:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registered_endpoint_has_the_secret_of_the_listener() {
+    let env = TestEnv::new().await;
+    env.serve().await.stop().await;
+    let env = env.set("OUTBOXD_WEBHOOKS_LISTEN", "127.0.0.1:0");
+    assert_one(&env, "configuration", "warn", "without a secret", "outboxd webhook register");
+    let time = "2026-11-22T09:00:00.000Z";
+    env.sql(&format!(
+        "INSERT INTO webhook_endpoints (id, url, events, account_ids, secret, registered_at, read_at) \
+         VALUES ('we_1', 'http://127.0.0.1:1/x', '[]', '[]', 'whsec_1', '{time}', '{time}') RETURNING id"
+    ));
+    for is_running in [false, true] {
+        let daemon = if is_running { Some(env.serve().await) } else { None };
+        let (_, found) = doctor(&env);
+        let has = of(&found, "configuration").iter().any(|one| one.1.contains("without a secret"));
+        assert!(!has, "running: {is_running}: {found:#?}");
+        drop(daemon);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

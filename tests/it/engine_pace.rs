@@ -369,7 +369,7 @@ async fn the_bench_itself_moves_time_only_from_one_sleep_to_the_next() {
 #[tokio::test]
 async fn accounts_that_are_all_resumed_begin_at_times_of_their_own() {
     let mut bench = Bench::new(SEED).await;
-    let pause = PauseRequest { until: None, has_length: false, note: None };
+    let pause = PauseRequest::default();
     bench.store().pause(Scope::Everything, pause, bench.clock_now()).await.unwrap();
     for n in 0..30 {
         bench.enqueue(NewMessage { account_id: account(&format!("{n}")), ..to_chat("c", "x") }).await;

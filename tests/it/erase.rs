@@ -103,7 +103,7 @@ async fn nothing_is_left_of_an_erased_person_and_no_door_lets_a_message_through(
         "",
     );
     assert!(ok && said.contains("erased: 3 messages (2 of them were queued and are cancelled)"), "{said}");
-    assert!(said.contains("what 1 accounts knew, 1 records of replies, 1 stops"), "{said}");
+    assert!(said.contains("what 1 account knew, 1 record of a reply, 1 stop;"), "{said}");
     assert_eq!(left_over(&env), Vec::<String>::new());
     for id in [&queued, &elsewhere] {
         assert_eq!(daemon.becomes(id, "cancelled").await["reason"], "suppressed");

@@ -476,7 +476,7 @@ async fn the_same_text_from_a_second_account_is_refused_if_the_configuration_say
     std::fs::write(env.path("hi.txt"), "hi\n").unwrap();
     let import = ["import", "people.csv", "--campaign", "autumn", "--account", "acc_2", "--step", "hi.txt"];
     let (ok, said) = run(env.outboxd(&import), "");
-    assert!(!ok && said.contains(&told) && said.contains("1 messages queued"), "{said}");
+    assert!(!ok && said.contains(&told) && said.contains("1 message queued"), "{said}");
 
     let meant = of("acc_3", "ACoAU1", "hi");
     let mut allowed = meant.clone();

@@ -7,6 +7,8 @@ use outboxd::types::notice::KINDS;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};
+use crate::dashboard::Browser;
+use crate::outbound::{Answers, Receiver, SECRET};
 
 async fn kinds(daemon: &Daemon) -> Vec<String> {
     let (status, answer) = daemon.get("/v1/notices").await;
@@ -75,5 +77,58 @@ async fn notices_are_the_same_behind_every_door_and_end_when_a_person_acts() {
         eventually(async || without(kinds(&daemon).await).is_empty()).await,
         "{:?}",
         kinds(&daemon).await
+    );
+}
+
+/// The dashboard shows each notice that needs a person, with what to do, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dashboard_shows_what_needs_a_person_once() {
+    let gone = Receiver::start(Answers::With(410)).await;
+    let env = TestEnv::new().await.hasty();
+    let secret = env.path("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    let tables = format!(
+        "[outbound.webhook.gone]\nurl = {:?}\nsecret_file = {:?}\n",
+        gone.url,
+        secret.to_str().unwrap()
+    );
+    std::fs::write(env.path("outboxd.toml"), &tables).unwrap();
+    let daemon = env.serve().await;
+    let browser = Browser::of(&env);
+    daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "x"}"#).await;
+    assert!(eventually(async || kinds(&daemon).await.contains(&"receiver_disabled".to_owned())).await);
+    std::fs::write(env.path("outboxd.toml"), tables + "[nonsense]\n").unwrap();
+    daemon.signal("-HUP");
+    assert!(eventually(async || kinds(&daemon).await.contains(&"config_refused".to_owned())).await);
+    for path in ["/", "/health"] {
+        let (_, page) = browser.page(path).await;
+        assert!(!page.contains("Nothing needs you"), "{path}: {page}");
+        for shown in [
+            "gone receives no more events, it is disabled (answered 410); to do: fix gone, then: outboxd hook enable gone",
+            "the configuration could not be reloaded, the old one stays in force: ",
+            "outboxd check shows every mistake",
+        ] {
+            assert_eq!(page.matches(shown).count(), 1, "{path}: {shown}: {page}");
+        }
+        assert!(!page.contains("<strong>Next:</strong>"), "these keep no message: {page}");
+    }
+
+    env.sandbox.fault(Fault::restricted());
+    daemon.enqueue(r#"{"account_id": "acc_2", "chat_id": "c2", "text": "x"}"#).await;
+    assert!(eventually(async || kinds(&daemon).await.contains(&"account_down".to_owned())).await);
+    daemon.post("/v1/pause", r#"{"note": "lunch"}"#).await;
+    for path in ["/", "/health"] {
+        let (_, page) = browser.page(path).await;
+        for shown in ["<strong>Next:</strong> acc_2 cannot send", "all sending is paused (lunch)"] {
+            assert_eq!(page.matches(shown).count(), 1, "{path}: {shown}: {page}");
+        }
+        assert!(!page.contains("nothing is sent: "), "the pause is a notice: {page}");
+    }
+    daemon.post("/v1/pause", r#"{"for": "1h", "note": "lunch"}"#).await;
+    let (_, page) = browser.page("/").await;
+    assert_eq!(
+        page.matches("nothing is sent: ").count(),
+        1,
+        "a pause that ends by itself is no notice: {page}"
     );
 }

@@ -257,7 +257,7 @@ async fn what_was_due_long_before_the_start_waits_for_a_person() {
     assert!(ok, "{said}");
     let (ok, said) =
         run(env.outboxd(&["review", "--reason", "stale", "resend", "--yes", "--account", "acc_1"]), "");
-    assert!(ok && said.starts_with("1 messages"), "{said}");
+    assert!(ok && said.starts_with("1 message of the account acc_1 that is in review"), "{said}");
     daemon.becomes(&ids[1], "sent").await;
     assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 2", "message 3"]);
 }

@@ -581,3 +581,80 @@ async fn an_exported_list_can_be_imported() {
     assert_eq!(other.sql(list), before);
     other_daemon.stop().await;
 }
+
+/// A stop has the user who set it, by every door.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_says_who_set_it() {
+    let (env, daemon) = quiet().await;
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(env.socket()).expect("the socket"));
+    let me = format!("uid {uid}");
+    enqueue(&daemon, json!({"users_ids": "U9", "text": "x"})).await;
+    daemon.post("/v1/accounts/acc_1/pause", "{}").await;
+    daemon
+        .post("/v1/stops", r#"[{"scope": "person", "key": "U1"}, {"scope": "campaign", "key": "autumn"}]"#)
+        .await;
+    let browser = crate::dashboard::Browser::of(&env);
+    let form = ("application/x-www-form-urlencoded", b"a=b".to_vec());
+    assert_eq!(browser.post("/people/U2/stop", form.0, form.1).await.0, 200);
+    let (_, list) = daemon.get("/v1/stops").await;
+    let stops = list["data"].as_array().expect("stops");
+    assert_eq!(stops.len(), 5, "{list}");
+    assert!(stops.iter().all(|stop| stop["actor"] == me.as_str()), "{list}");
+    let events = "SELECT DISTINCT detail ->> '$.by' FROM events WHERE kind = 'stop.set'";
+    assert_eq!(env.sql(events), [me.as_str()]);
+    let (_, said) = run(env.outboxd(&["stop", "--list"]), "");
+    assert_eq!(said.lines().filter(|line| line.ends_with(&format!("\t{me}"))).count(), 5, "{said}");
+    daemon.stop().await;
+}
+
+/// The keys that the triggers refuse for `sql` are refused for every user: the triggers do not look at the keys of a user.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_stop_is_checked_whoever_sets_it() {
+    let (env, daemon) = quiet().await;
+    for (scope, key) in [
+        ("person", "NULL"),
+        ("chat", "n/a"),
+        ("person", "#REF!"),
+        ("person", "[object Object]"),
+        ("person", "{{user_id}}"),
+        ("chat", "<chat>"),
+        ("person", "ACoA\u{200b}1"),
+        ("campaign", "spring\u{feff}"),
+        ("person", "U\u{7}1"),
+        ("person", "ACoAAB\u{2026}"),
+        ("person", "ACoAAB..."),
+        ("person", "https://www.linkedin.com/in/ACoAAB.../"),
+        ("person", "https://www.linkedin.com/in/jane-d.../"),
+        ("person", "https://www.linkedin.com/in/jane%E2%80%A6"),
+        ("person", "https://www.linkedin.com/in/50%25%25"),
+        ("person", "Jane Doe"),
+        ("person", "https://www.linkedin.com/in/jane/details"),
+        ("person", "urn:li:member:1"),
+        ("campaign", ".."),
+        ("chat", ""),
+    ] {
+        let body = json!({ "scope": scope, "key": key }).to_string();
+        let (code, refused) = daemon.post("/v1/stops", &body).await;
+        // The address of a page below a profile names the profile.
+        let expected = if key.ends_with("/details") { 200 } else { 422 };
+        assert_eq!(code, expected, "{scope} {key:?}: {refused}");
+    }
+    // A trigger of the schema looks at the keys of `sql` and `operator`: what the door took passes it.
+    for row in env.sql("SELECT scope || ' ' || key FROM stops WHERE scope IN ('person', 'chat', 'campaign')")
+    {
+        let (scope, key) = row.split_once(' ').expect("two words");
+        env.sql(&format!(
+            "INSERT INTO stops (scope, key, account_id, reason, actor) VALUES ('{scope}', '{key}', 'acc_7', 'stopped', 'operator') RETURNING key"
+        ));
+    }
+    let (_, refused) = daemon.post("/v1/stops", r#"{"scope": "person"}"#).await;
+    let told = (&refused["error"]["problem"], &refused["error"]["fix"]);
+    let fix = "give the user id, the public name or the address of the profile";
+    assert_eq!(told, (&json!("is missing or empty"), &json!(fix)), "{refused}");
+    let (_, refused) = daemon.post("/v1/stops", r#"{"scope": "person", "key": "U1,U2"}"#).await;
+    assert_eq!(refused["error"]["fix"], "give one id", "an array is no key: {refused}");
+    let (_, refused) =
+        daemon.post("/v1/messages", r#"{"account_id": "acc_1,acc_2", "users_ids": "U1", "text": "x"}"#).await;
+    assert_eq!(refused["error"]["fix"], "give one id", "{refused}");
+    daemon.stop().await;
+}

@@ -95,7 +95,7 @@ async fn a_person_is_erased_only_after_a_yes() {
     assert!(shown.text.contains("would be removed for good") && states(&env) == ["queued 1"], "{shown:?}");
     let shown = on_terminal(&erase, 80, "yes\n");
     assert_eq!(shown.code, Some(0), "{shown:?}");
-    assert!(shown.text.contains("erased: 1 messages") && states(&env) == ["cancelled 1"], "{shown:?}");
+    assert!(shown.text.contains("erased: 1 message (") && states(&env) == ["cancelled 1"], "{shown:?}");
     daemon.stop().await;
 }
 

@@ -9,7 +9,7 @@ mod queue;
 
 use std::path::Path;
 
-use crate::config::Loaded;
+use crate::config::{Loaded, OTHERS_MAY_READ};
 use crate::domain::words;
 
 words! {
@@ -82,7 +82,7 @@ impl<'a> Running<'a> {
 /// the path of the queue in its environment.
 pub async fn examine(loaded: &Loaded, running: Running<'_>) -> Vec<Finding> {
     let settings = &loaded.settings;
-    let mut found = configuration(loaded, running);
+    let mut found = configuration(loaded, running).await;
     found.extend(
         running.queue().and_then(|running| queue::other_than_configured(&settings.store.path, running)),
     );
@@ -94,14 +94,17 @@ pub async fn examine(loaded: &Loaded, running: Running<'_>) -> Vec<Finding> {
             "run doctor as the user of the daemon or as root",
         )),
         Running::No | Running::With(_) => {
-            found.extend(queue::examine(&settings.store.path, running.queue(), &loaded.secret_files()).await);
+            let secrets = loaded.secret_files();
+            // A warning above names the secret; it must not be called closed here.
+            let is_exposed = loaded.warnings().iter().any(|warning| warning.contains(OTHERS_MAY_READ));
+            found.extend(queue::examine(&settings.store.path, running.queue(), (&secrets, is_exposed)).await);
         }
     }
     found.extend(host::examine().await);
     found
 }
 
-fn configuration(loaded: &Loaded, running: Running<'_>) -> Vec<Finding> {
+async fn configuration(loaded: &Loaded, running: Running<'_>) -> Vec<Finding> {
     let file = loaded.sources.file.as_ref();
     let file = file.map_or("the built-in defaults".to_owned(), |file| file.display().to_string());
     let mut found = vec![Finding::ok("configuration", format!("read from {file}"))];
@@ -111,6 +114,8 @@ fn configuration(loaded: &Loaded, running: Running<'_>) -> Vec<Finding> {
         Ok(None) => {}
         // The service may have a secret that this user does not see.
         Ok(Some(_)) | Err(_) if running == Running::Unknown => {}
+        Ok(Some(_)) | Err(_) if running.queue().is_some_and(|queue| !queue.exists()) => {}
+        Ok(Some(_)) if queue::has_webhook_secret(&loaded.settings.store.path, running.queue()).await => {}
         Ok(Some(why)) => found.push(Finding::warn("configuration", why, "outboxd webhook register")),
         Err(error) => found.push(Finding::fail("configuration", error.to_string(), "")),
     }

@@ -31,8 +31,13 @@ pub(super) fn other_than_configured(configured: &Path, running: &Path) -> Option
     Some(Finding::warn("configuration", what, format!("set store.path = \"{running}\" in the file")))
 }
 
-/// Examines the queue of the `running` daemon, or without one the queue that is `configured`.
-pub(super) async fn examine(configured: &Path, running: Option<&Path>, secrets: &[PathBuf]) -> Vec<Finding> {
+/// Examines the queue of the `running` daemon, or without one the queue that is `configured`; and the files with secrets, and
+/// whether another secret is known to be readable.
+pub(super) async fn examine(
+    configured: &Path,
+    running: Option<&Path>,
+    secrets: (&[PathBuf], bool),
+) -> Vec<Finding> {
     if let Some(running) = running.filter(|running| !running.exists()) {
         let what =
             format!("the daemon has {}, which this user does not see: not examined", running.display());
@@ -93,13 +98,28 @@ fn log(queue: &Inspection) -> Finding {
     Finding::ok("write-ahead log", what)
 }
 
-/// Reports files that other users can read, or that this user cannot.
-fn permissions(secrets: &[PathBuf], queue: &Inspection) -> Vec<Finding> {
+/// Returns whether `outboxd webhook register` has kept a secret in the queue; false if that cannot be read.
+pub(super) async fn has_webhook_secret(configured: &Path, running: Option<&Path>) -> bool {
+    match Inspection::of(running.unwrap_or(configured)) {
+        Ok(queue) if queue.exists => queue.has_webhook_secret().await.unwrap_or(false),
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// Reports files that other users can read, or that this user cannot; `is_exposed`: a warning about the configuration has
+/// named such a secret already.
+fn permissions((secrets, is_exposed): (&[PathBuf], bool), queue: &Inspection) -> Vec<Finding> {
     let secrets = secrets.iter().map(|path| (path.as_path(), 0o077));
     let files = secrets.chain(queue.exists.then_some((queue.path.as_path(), 0o007)));
     let mut found: Vec<Finding> = files.filter_map(|(path, others)| open_to(path, others)).collect();
     if found.is_empty() {
-        found.push(Finding::ok("permissions", "no other user can read the queue or a secret"));
+        let what = match is_exposed {
+            true => {
+                "no other user can read the queue; of the secrets see the warnings about the configuration"
+            }
+            false => "no other user can read the queue or a secret",
+        };
+        found.push(Finding::ok("permissions", what));
     }
     found
 }

@@ -14,6 +14,7 @@ use super::SHOWN;
 use super::progress::Progress;
 use crate::import::{Differing, Table, kept};
 use crate::types::command::{BulkAnswer, BulkRequest};
+use crate::types::counted;
 
 /// A message that was queued before, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -57,7 +58,7 @@ impl Outcome {
         match (self.counts, is_dry_run) {
             (None | Some((0, 0)), _) => String::new(),
             (Some((changed, same)), false) => {
-                format!(", of which {changed} were changed and {same} could not be")
+                format!(", of which {} changed and {same} could not be", counted(changed, "was", "were"))
             }
             (Some((changed, same)), true) => {
                 format!(", of which {changed} would be changed and {same} could not be")
@@ -174,8 +175,9 @@ fn interrupted(failure: Failure, changed: usize, all: usize, is_dry_run: bool) -
         return failure;
     }
     failure.and(format!(
-        "the rows of the table are in the queue, and {changed} of the {all} messages that differ were changed; run the same \
-         command again: what was changed stays so"
+        "the rows of the table are in the queue, and of the {all} that differ {} changed; run the same command again: what was \
+         changed stays so",
+        counted(changed, "was", "were")
     ))
 }
 

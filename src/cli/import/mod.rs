@@ -20,10 +20,13 @@ use serde_json::json;
 use super::Json;
 use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
+use super::label::parse_label;
 use super::render;
 use super::times::{self, Typed};
-use crate::import::{Batch, Columns, Options, Plan, Row, Seats, States, Table, Tally, Template, ended};
-use crate::types::message;
+use crate::import::{
+    Batch, Columns, Options, PRIORITIES, Plan, Row, Seats, States, Table, Tally, Template, ended,
+};
+use crate::types::{counted, message};
 use differing::{Kept, Outcome};
 use progress::Progress;
 use steps::Steps;
@@ -43,7 +46,7 @@ pub(super) struct Import {
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Your label for the campaign; a person gets each step of it once
-    #[arg(long, value_name = "LABEL", value_parser = label)]
+    #[arg(long, value_name = "LABEL", value_parser = parse_label)]
     campaign: String,
     /// Unipile accounts that send, `acc_…`, separated by commas; each person is always written to from the same one
     #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = parse_id)]
@@ -69,7 +72,7 @@ pub(super) struct Import {
     #[arg(long, value_name = "ID")]
     inbox: Option<String>,
     /// Priority from -100 to 100; higher goes first
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(PRIORITIES))]
     priority: Option<i64>,
     /// Allow the same text to start a chat with the same person again
     #[arg(long)]
@@ -113,13 +116,6 @@ struct Repeated {
 struct Refused {
     line: u64,
     reasons: Vec<String>,
-}
-
-fn label(text: &str) -> Result<String, String> {
-    match text.trim() {
-        "" => Err("it is empty; give the label of the campaign".to_owned()),
-        label => Ok(label.to_owned()),
-    }
 }
 
 fn field_and_column(text: &str) -> Result<(String, String), String> {
@@ -188,7 +184,7 @@ fn wrong_columns(table: &Table, problems: &[String]) -> Failure {
 fn introduce(table: &Table, columns: &Columns) {
     let Table { name, sheet, encoding, .. } = table;
     let (rows, delimiter) = (sheet.rows.len(), sheet.delimiter_name());
-    render::note(&format!("{name}: {encoding}, {delimiter} between cells, {rows} rows"));
+    render::note(&format!("{name}: {encoding}, {delimiter} between cells, {}", counted(rows, "row", "rows")));
     for (field, column) in &columns.guesses {
         render::note(&render::line(&format!("  {field} <- {column}")));
     }
@@ -286,8 +282,9 @@ fn interrupted(failure: Failure, rows: &[Row], tally: &Tally) -> Failure {
     let done = tally.accepted + tally.duplicates;
     let last = rows.last().map_or(0, |row| row.line);
     failure.and(format!(
-        "{done} messages are in the queue, and the table goes on to line {last}; run the same command again: nothing is \
-         queued twice"
+        "{} in the queue, and the table goes on to line {last}; run the same command again: nothing is \
+         queued twice",
+        counted(done, "message is", "messages are")
     ))
 }
 
@@ -300,7 +297,8 @@ fn repeated(table: &Table, repeats: &[(usize, u64)]) -> Vec<Repeated> {
         render::note(&format!("line {line}: the same person as in line {same_as}; only that line counts"));
     }
     if repeated.len() > SHOWN {
-        render::note(&format!("… and {} more rows of people named before", repeated.len() - SHOWN));
+        let more = counted(repeated.len() - SHOWN, "more row", "more rows");
+        render::note(&format!("… and {more} of people named before"));
     }
     repeated
 }
@@ -333,12 +331,14 @@ fn report(
     let again = if repeated.is_empty() {
         String::new()
     } else {
-        format!(", {} rows of people named before", repeated.len())
+        format!(", {} of people named before", counted(repeated.len(), "row", "rows"))
     };
     let shown = format!(
-        "{people} people: {accepted} messages queued, {duplicates} queued before{}{again}; {} rows refused\n",
+        "{}: {} queued, {duplicates} queued before{}{again}; {} refused\n",
+        counted(people, "person", "people"),
+        counted(accepted, "message", "messages"),
         differing.text(false),
-        refused.len()
+        counted(refused.len(), "row", "rows")
     );
     let rows = table.sheet.rows.len();
     let refused = refused.into_iter().map(|(row, reasons)| Refused { line: line(row), reasons }).collect();

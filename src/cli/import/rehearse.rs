@@ -10,6 +10,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::{render, times};
 use super::differing::{self, Outcome};
 use crate::import::{DAYS, Example, Plan, Rehearsal, Table, ended};
+use crate::types::counted;
 use crate::types::forecast::Forecast;
 
 /// Shows what an import would do.
@@ -110,18 +111,23 @@ fn summary(campaign: &str, (found, differing): (&Rehearsal, &Outcome), forecast:
     if *messages == 0 {
         let changed = differing.text(true);
         return format!(
-            "0 people, 0 messages: nothing would be queued, {before} were queued before{changed}\n"
+            "0 people, 0 messages: nothing would be queued, {} queued before{changed}\n",
+            counted(before, "was", "were")
         );
     }
     let changed = differing.text(true);
-    let changed =
-        if changed.is_empty() { changed } else { format!("{before} were queued before{changed}\n") };
+    let changed = if changed.is_empty() {
+        changed
+    } else {
+        format!("{} queued before{changed}\n", counted(before, "was", "were"))
+    };
     let system = TimeZone::system();
     let of = forecast.campaigns.iter().find(|of| of.campaign.as_deref() == Some(campaign));
-    let Some(of) = of else { return format!("{people} people, {messages} messages\n{changed}") };
+    let (people, all) = (counted(*people, "person", "people"), counted(*messages, "message", "messages"));
+    let Some(of) = of else { return format!("{people}, {all}\n{changed}") };
     let begin = match usize::try_from(of.summary.messages) {
-        Ok(all) if all == *messages => format!("{people} people, "),
-        _ => format!("{people} people, {messages} messages; with them the campaign sends "),
+        Ok(sends) if sends == *messages => format!("{people}, "),
+        _ => format!("{people}, {all}; with them the campaign sends "),
     };
     let first = match (of.last_first_at, of.summary.last_at) {
         (Some(first), Some(last)) if *first < *last => {

@@ -54,11 +54,12 @@ fn pause_of(fields: &Fields) -> PauseRequest {
 /// Pauses or resumes all sending.
 pub(super) async fn sending(
     State(state): App,
+    actor: Actor,
     Path(verb): Path<String>,
     fields: Fields,
 ) -> Result<Response, PageError> {
     match verb.as_str() {
-        "pause" => drop(accounts::pause_everything(State(state), body(&pause_of(&fields))?).await?),
+        "pause" => drop(accounts::pause_everything(State(state), actor, body(&pause_of(&fields))?).await?),
         "resume" => {
             drop(accounts::resume_everything(State(state), body(&ResumeRequest::default())?).await?);
         }
@@ -71,13 +72,14 @@ pub(super) async fn sending(
 pub(super) async fn account(
     frame: Frame,
     State(state): App,
+    actor: Actor,
     Path((id, verb)): Path<(String, String)>,
     fields: Fields,
 ) -> Result<Response, PageError> {
     let page = path("/accounts", &[&id]);
     let key = || Id(id.clone());
     match verb.as_str() {
-        "pause" => drop(accounts::pause(State(state), key(), body(&pause_of(&fields))?).await?),
+        "pause" => drop(accounts::pause(State(state), actor, key(), body(&pause_of(&fields))?).await?),
         "resume" => {
             drop(accounts::resume(State(state), key(), body(&ResumeRequest::default())?).await?);
         }
@@ -149,6 +151,7 @@ fn changed(fields: &Fields) -> Map<String, Value> {
 /// Pauses or resumes a campaign.
 pub(super) async fn campaign(
     State(state): App,
+    actor: Actor,
     Path((label, verb)): Path<(String, String)>,
     fields: Fields,
 ) -> Result<Response, PageError> {
@@ -158,7 +161,7 @@ pub(super) async fn campaign(
         "pause" => {
             let (length, note) = (fields.get("for"), fields.get("note"));
             let stop = StopRequest { scope, key, length, note, ..StopRequest::default() };
-            stops::stop(State(state), body(&stop)?).await?;
+            stops::stop(State(state), actor, body(&stop)?).await?;
         }
         "resume" => {
             let go = GoRequest { scope, key, ..GoRequest::default() };
@@ -173,6 +176,7 @@ pub(super) async fn campaign(
 pub(super) async fn person(
     frame: Frame,
     State(state): App,
+    actor: Actor,
     Path((id, verb)): Path<(String, String)>,
     fields: Fields,
 ) -> Result<Response, PageError> {
@@ -187,7 +191,7 @@ pub(super) async fn person(
     match verb.as_str() {
         "stop" => {
             let stop = StopRequest { scope, key, length: fields.get("for"), note, ..StopRequest::default() };
-            stops::stop(State(state), body(&stop)?).await?;
+            stops::stop(State(state), actor, body(&stop)?).await?;
         }
         "go" => {
             drop(stops::go(State(state), body(&GoRequest { scope, key, ..GoRequest::default() })?).await?)
@@ -198,7 +202,7 @@ pub(super) async fn person(
         }
         "suppress" if fields.is_confirmed() => {
             let stop = StopRequest { scope, key, reason: suppressed, note, ..StopRequest::default() };
-            stops::stop(State(state), body(&stop)?).await?;
+            stops::stop(State(state), actor, body(&stop)?).await?;
         }
         "suppress" => {
             let action = again("Yes, never write again", &["suppress", "add", &id]);

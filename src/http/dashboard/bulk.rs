@@ -13,6 +13,7 @@ use super::frame::{Action, Frame, html, note};
 use crate::http::socket::Actor;
 use crate::http::{App, commands};
 use crate::types::command::{BulkAnswer, BulkRequest};
+use crate::types::counted;
 
 /// The fields of a filter, with the option of the command line.
 pub(super) const FILTER: [(&str, &str); 6] = [
@@ -33,6 +34,13 @@ struct Page {
     was: Option<String>,
     action: Option<Action>,
     back: String,
+}
+
+impl Page {
+    /// Returns how many messages it changed, or would change.
+    fn messages(&self) -> String {
+        counted(self.answer.changed, "message", "messages")
+    }
 }
 
 pub(super) async fn bulk(
@@ -68,7 +76,7 @@ pub(super) async fn bulk(
         let answer = run(false).await?;
         return Ok(html(&Page { frame: frame.once(), answer, was: None, action: None, back }));
     }
-    let label = format!("Yes, {} {} messages", planned.command, planned.changed);
+    let label = format!("Yes, {} {}", planned.command, counted(planned.changed, "message", "messages"));
     let mut action = Action::new("/bulk".to_owned(), label, command(&words(&planned.command, &given)))
         .with("command", planned.command.clone())
         .with("confirmed", "yes")

@@ -8,7 +8,10 @@ use axum::response::Response;
 
 use super::error::PageError;
 use super::frame::{Frame, When, html};
+use super::needed::{self, Needed};
 use crate::http::{App, operations, status};
+use crate::types::counted;
+use crate::types::notice::Notice;
 use crate::types::operations::Audit;
 use crate::types::status::{Ability, Status};
 
@@ -17,6 +20,10 @@ use crate::types::status::{Ability, Status};
 struct Page {
     frame: Frame,
     when: When,
+    /// What needs a person.
+    needed: Vec<Needed>,
+    /// The notices that need none.
+    others: Vec<Notice>,
     status: Status,
     /// Only if it was asked for: it reads the whole queue.
     audit: Option<Audit>,
@@ -33,10 +40,16 @@ pub(super) async fn show(
         _ => None,
     };
     frame.live = audit.is_none();
-    Ok(html(&Page { frame, when: When::new(status.now.into(), None), status, audit }))
+    let needed = needed::needed(&status);
+    let others = status.notices.iter().filter(|notice| !notice.needs_person).cloned().collect();
+    Ok(html(&Page { frame, when: When::new(status.now.into(), None), needed, others, status, audit }))
 }
 
 impl Page {
+    fn counted(&self, n: u64, one: &str, many: &str) -> String {
+        counted(n, one, many)
+    }
+
     /// Returns what it can do, in words.
     fn abilities(&self) -> Vec<(&'static str, &Ability)> {
         let ready = self.status.ready.as_ref();

@@ -20,6 +20,7 @@ mod health;
 mod import;
 mod message;
 mod messages;
+mod needed;
 mod overview;
 mod person;
 mod repeat;

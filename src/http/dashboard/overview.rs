@@ -13,6 +13,7 @@ use super::command::{command, path, query};
 use super::error::PageError;
 use super::frame::{Action, Frame, Markup, When, html};
 use super::funnels::{self, Counted, Outlook};
+use super::needed::{self, Needed};
 use crate::domain::message::AccountId;
 use crate::domain::reason::Reason;
 use crate::http::{App, accounts, status};
@@ -34,6 +35,8 @@ struct Overview {
     frame: Frame,
     when: When,
     status: Status,
+    /// What needs a person.
+    needed: Vec<Needed>,
     rows: Vec<Row>,
     more_accounts: Option<String>,
     reasons: Vec<Waiting>,
@@ -89,6 +92,8 @@ pub(super) async fn show(
     reasons.retain(|waiting| own_reasons.iter().all(|(reason, _)| *reason != waiting.reason));
     let outlook = funnels::outlook(&state).await;
     let timeline = timeline(&accounts.data, &outlook, now);
+    let mut needed = needed::needed(&status);
+    needed.extend(needed::of_accounts(&accounts.data, &status.notices));
     let rows = accounts.data.into_iter().map(|account| row(account, now, &frame)).collect();
     let is_paused = status.paused.is_some();
     let all = match is_paused {
@@ -97,6 +102,7 @@ pub(super) async fn show(
     };
     Ok(html(&Overview {
         when: When::new(now, None),
+        needed,
         rows,
         more_accounts: accounts.next_cursor.map(|cursor| query("/", &[("accounts", &cursor)])),
         reasons,
@@ -190,18 +196,5 @@ impl Overview {
 
     fn of_reason(&self, reason: &str) -> String {
         query("/messages", &[("reason", reason)])
-    }
-
-    /// Returns what prevents all sending, and the warnings.
-    fn troubles(&self) -> Vec<String> {
-        let status = &self.status;
-        let readiness = status.ready.as_ref().and_then(|ready| ready.send.unready.as_ref());
-        let readiness = readiness.map(|unready| format!("Nothing is sent: {}.", unready.detail));
-        readiness.into_iter().chain(status.warnings.iter().cloned()).collect()
-    }
-
-    /// Returns the accounts that need a person.
-    fn needing(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().filter(|row| row.account.attention == "person")
     }
 }

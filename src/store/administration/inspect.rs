@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::store::sqlite::place::{self, Content};
 use crate::store::sqlite::{filesystem, lock};
@@ -52,13 +52,26 @@ impl Inspection {
 
     /// Runs `quick_check`, which reads the whole file; returns the first problem that it finds.
     pub(crate) async fn quick_check(&self) -> Result<Option<String>, StoreError> {
-        // Without a log nothing writes, and SQLite would leave an empty log behind.
-        let is_at_rest = self.held_by.is_none() && self.wal_bytes == 0;
-        let options = SqliteConnectOptions::new().filename(&self.path).read_only(true).immutable(is_at_rest);
-        let mut connection = options.disable_statement_logging().connect().await?;
+        let mut connection = self.connect().await?;
         let found = sqlite::quick_check(&mut connection).await?;
         connection.close().await?;
         Ok(found)
+    }
+
+    /// Returns whether an endpoint with its secret is registered.
+    pub(crate) async fn has_webhook_secret(&self) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT EXISTS (SELECT 1 FROM webhook_endpoints)";
+        let mut connection = self.connect().await?;
+        let found = sqlx::query_scalar(SQL).fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(found)
+    }
+
+    async fn connect(&self) -> Result<SqliteConnection, StoreError> {
+        // Without a log nothing writes, and SQLite would leave an empty log behind.
+        let is_at_rest = self.held_by.is_none() && self.wal_bytes == 0;
+        let options = SqliteConnectOptions::new().filename(&self.path).read_only(true).immutable(is_at_rest);
+        Ok(options.disable_statement_logging().connect().await?)
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Scope {
     Account(AccountId),
 }
 
-/// A request to pause.
+/// A request to pause. The event `account.paused` has the note; who paused is in the row of `stops`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PauseRequest {
     /// End of the pause; `None` until it is resumed.
@@ -36,6 +36,8 @@ pub struct PauseRequest {
     pub has_length: bool,
     /// Reason, as the operator wrote it.
     pub note: Option<String>,
+    /// Who asked for it.
+    pub actor: String,
 }
 
 /// Result of a pause.
@@ -114,9 +116,9 @@ async fn pause(
     {
         return Ok(Paused::Unknown);
     }
-    let PauseRequest { until, has_length, note } = request;
+    let PauseRequest { until, has_length, note, actor } = request;
     let (key, reason) = stop(&scope);
-    let stop = NewStop { key, reason, until, has_length, actor: "operator".to_owned(), note: note.clone() };
+    let stop = NewStop { key, reason, until, has_length, actor, note: note.clone() };
     let was = stop_rows::put(connection, &stop, now).await?.was;
     // The trigger `stops_pause` writes the event of a new row.
     if was.is_some() {

@@ -259,7 +259,7 @@ async fn a_message_that_waits_for_less_than_the_first_of_its_class_goes_in_time(
     bench.until_sent(1).await;
     bench.settle().await;
     let until = bench.clock_now() + HOUR;
-    let pause = PauseRequest { until: Some(until), has_length: false, note: None };
+    let pause = PauseRequest { until: Some(until), ..PauseRequest::default() };
     bench.store().pause(Scope::Account(account("1")), pause, bench.clock_now()).await.unwrap();
     bench.enqueue(person("u1", "rests until tomorrow")).await;
     let free = bench.enqueue(person("u2", "free")).await;

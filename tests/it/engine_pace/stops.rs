@@ -57,7 +57,7 @@ async fn a_pause_with_an_end_ends_by_itself() {
     bench.start().await;
     bench.until_sent(1).await;
     let until = bench.clock_now() + seconds(300);
-    let request = PauseRequest { until: Some(until), has_length: false, note: None };
+    let request = PauseRequest { until: Some(until), ..PauseRequest::default() };
     bench.store().pause(Scope::Account(account("1")), request, bench.clock_now()).await.unwrap();
     bench.until_sent(2).await;
     assert_eq!(bench.sends()[1].wall, until);

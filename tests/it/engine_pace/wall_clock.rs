@@ -189,7 +189,7 @@ async fn a_pause_of_a_length_keeps_it_and_a_pause_until_a_date_does_not_move() {
         ] {
             let mut bench = bench().await;
             let until = Some(bench.clock_now() + SignedDuration::from_hours(2));
-            let pause = PauseRequest { until, has_length, note: None };
+            let pause = PauseRequest { until, has_length, ..PauseRequest::default() };
             bench.store().pause(Scope::Everything, pause, bench.clock_now()).await.unwrap();
             bench.enqueue(to_chat("c", "x")).await;
             bench.start().await;

@@ -71,7 +71,8 @@ pub(crate) async fn pause(life: &Life<'_>, notes: &mut Notes, account: Option<&s
     let now = life.universe.clock.now();
     let until = for_.map(|duration| now + duration);
     // The note of the event tells the checker that the pause has an end.
-    let request = PauseRequest { until, has_length: false, note: until.map(|_| "ends by itself".into()) };
+    let note = until.map(|_| "ends by itself".into());
+    let request = PauseRequest { until, note, ..PauseRequest::default() };
     // The later pause replaces the earlier one. If the process dies meanwhile, either may hold.
     let from = life.universe.clock.monotonic();
     end_pauses(notes, account, from);

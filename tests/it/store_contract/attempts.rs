@@ -36,7 +36,7 @@ async fn a_granted_intent_is_on_disk_with_the_attempt_and_the_pace() {
 async fn stop(queue: &Queue, id: outboxd::domain::message::MessageId, what: &str) {
     let store = &queue.store;
     let mine = Scope::Account(account("1"));
-    let until = |seconds| PauseRequest { until: Some(at(seconds)), has_length: false, note: None };
+    let until = |seconds| PauseRequest { until: Some(at(seconds)), ..PauseRequest::default() };
     match what {
         "nothing" => {}
         "cancelled" => drop(cancel(store, id, at(1)).await.expect("cancelled")),

@@ -12,7 +12,7 @@ fn mine() -> Scope {
 }
 
 fn until(seconds: i64, note: &str) -> PauseRequest {
-    PauseRequest { until: Some(at(seconds)), has_length: false, note: Some(note.into()) }
+    PauseRequest { until: Some(at(seconds)), note: Some(note.into()), ..PauseRequest::default() }
 }
 
 /// Returns a queue with the account `acc_1`.

@@ -24,6 +24,7 @@ use crate::domain::message::AccountId;
 use crate::http::error::ApiError;
 use crate::http::{App, AppState, accounts};
 use crate::import::{Example, LAST_STEP, RefusedRows, States, Table, Tally, ended, kept, refused_file};
+use crate::types::counted;
 use crate::types::forecast::CampaignForecast;
 use form::{Posted, Typed, TypedStep, step_name};
 use prepare::Prepared;
@@ -218,7 +219,8 @@ impl Page {
     fn notice(&mut self, table: Option<&Table>) {
         let Some(Table { sheet, encoding, .. }) = table else { return };
         let (rows, delimiter) = (sheet.rows.len(), sheet.delimiter_name());
-        self.noticed = Some(format!("{encoding}, {delimiter} between cells, {rows} rows"));
+        self.noticed =
+            Some(format!("{encoding}, {delimiter} between cells, {}", counted(rows, "row", "rows")));
         self.header.clone_from(&sheet.header);
     }
 
@@ -272,7 +274,10 @@ impl Page {
     fn note_before(&mut self, before: &States) {
         let messages: usize = before.values().sum();
         if messages > 0 {
-            self.notes.push(format!("{messages} messages were queued before and are not queued again."));
+            self.notes.push(format!(
+                "Queued before, and not queued again: {}.",
+                counted(messages, "message", "messages")
+            ));
         }
         self.notes.extend(ended(before, &self.typed.campaign));
     }
@@ -284,8 +289,13 @@ impl Page {
                 .push(format!("Line {line} is the same person as line {same_as}; only that line counts."));
         }
         if repeats.len() > SHOWN {
-            self.notes.push(format!("{} more lines repeat a person.", repeats.len() - SHOWN));
+            let more = counted(repeats.len() - SHOWN, "more line repeats", "more lines repeat");
+            self.notes.push(format!("{more} a person."));
         }
+    }
+
+    fn counted(&self, n: &usize, one: &str, many: &str) -> String {
+        counted(*n, one, many)
     }
 
     /// Returns the fingerprint of the form and the file.

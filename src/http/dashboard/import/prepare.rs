@@ -2,9 +2,9 @@
 
 use super::form::{Typed, step_name};
 use super::uploads::Upload;
-use crate::domain::ids::label;
+use crate::domain::ids::campaign;
 use crate::domain::parse_time;
-use crate::import::{Columns, LAST_STEP, Options, Plan, Seats, Step, Table, Template};
+use crate::import::{Columns, LAST_STEP, Options, PRIORITIES, Plan, Seats, Step, Table, Template};
 
 /// What could be read of a form; a plan if nothing is wrong.
 #[derive(Debug, Default)]
@@ -28,13 +28,13 @@ impl Prepared {
         if let Some(columns) = &columns {
             found.problems.extend(seats.check(columns.account.is_some()).err());
         }
-        match label("campaign", &typed.campaign) {
+        match campaign("campaign", &typed.campaign) {
             _ if typed.campaign.is_empty() => {
                 found.problems.push("name the campaign; a person gets each step of it once".to_owned());
             }
             // Otherwise every row would be refused for it.
             Err(error) => found.problems.push(format!("the campaign {}; {}", error.problem, error.fix)),
-            Ok(()) => {}
+            Ok(_) => {}
         }
         let not_before = found.time("not before", &typed.not_before);
         let options = Options {
@@ -137,7 +137,7 @@ impl Prepared {
     }
 
     fn priority(&mut self, text: &str) -> Option<i64> {
-        let number = text.parse().ok();
+        let number = text.parse().ok().filter(|number| PRIORITIES.contains(number));
         if number.is_none() && !text.is_empty() {
             self.problems.push(format!("the priority is {text:?}; write a number from -100 to 100"));
         }

@@ -10,7 +10,7 @@ use crate::http::error::ApiError;
 use crate::http::{AppState, forecast, messages_in};
 use crate::import::{Batch, DAYS, Plan, Rehearsal, Table, Tally};
 use crate::types::forecast::Forecast;
-use crate::types::message;
+use crate::types::{counted, message};
 
 /// Maximum size of an answer to a batch, in bytes; a verdict has fewer than 1,000.
 const ANSWER_BYTES: usize = 8 << 20;
@@ -134,7 +134,8 @@ fn interrupted(error: ApiError, tally: &Tally) -> ApiError {
     let status = error.status();
     let mut refusals = error.into_refusals();
     for refusal in &mut refusals {
-        refusal.problem += &format!("; {done} messages of the table are in the queue");
+        refusal.problem +=
+            &format!("; of the table, {} in the queue", counted(done, "message is", "messages are"));
         refusal.fix = "then import the same table again: nothing is queued twice".to_owned();
     }
     ApiError::new(status, refusals)
