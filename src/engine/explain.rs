@@ -344,15 +344,14 @@ fn both(one: Until, other: Until) -> Until {
 }
 
 fn of_state(message: &MessageView, unreachable_until: Option<Timestamp>) -> WaitStatus {
-    // No chat is read before the API answers again.
-    let read_at = message.reconcile_at.filter(|_| message.state == StateName::Uncertain);
-    if let Some(until) = unreachable_until.filter(|until| read_at.is_some_and(|at| at < *until)) {
-        return WaitStatus::new(Reason::ApiUnreachable, Some(Until::NotBefore(until)));
-    }
     let until = match message.state {
         StateName::Review => Some(Until::Person),
         // Its chat is read then, which may settle it or not.
-        StateName::Uncertain => message.reconcile_at.map(Until::NotBefore),
+        StateName::Uncertain => {
+            // No chat is read before the API answers again.
+            let read_at = message.reconcile_at.map(|at| unreachable_until.map_or(at, |until| at.max(until)));
+            read_at.map(Until::NotBefore)
+        }
         StateName::New
         | StateName::Queued
         | StateName::Sending

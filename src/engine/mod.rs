@@ -30,6 +30,7 @@ mod recover;
 mod replies;
 mod run;
 mod selection;
+mod starts;
 mod step;
 mod steps;
 mod supervisor;
@@ -48,11 +49,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::domain::message::AccountId;
 use crate::domain::policy::{Policies, Policy};
-use crate::policy::hours::account_seed;
-use crate::policy::pace::draw_start;
 use crate::policy::settle::after;
 use crate::provider::Provider;
 use crate::store::{Store, StoreError};
@@ -254,17 +253,6 @@ impl Engine {
     }
 }
 
-/// Delays accounts that become free at one moment, each by a time of its own within its gap, so that they do not all send
-/// at once. A pause or a delay that is left keeps them apart already.
-fn spread_starts(shared: &Shared, accounts: &[AccountId]) {
-    let now = shared.clock.monotonic();
-    for account in accounts.iter().filter(|account| shared.pace.is_free(account, now)) {
-        let mut dice = clock::dice(shared.seed ^ account_seed(account.as_str()).rotate_left(16));
-        let delay = draw_start(&mut dice, shared.policy(account).gap);
-        shared.pace.delay(account, now + delay, now);
-    }
-}
-
 impl EngineHandle {
     /// Wakes the account because something about it changed.
     pub fn wake(&self, account: AccountId) {
@@ -274,35 +262,6 @@ impl EngineHandle {
     /// Wakes accounts when something of theirs becomes due; before that there is nothing new for them.
     pub fn wake_at(&self, accounts: impl IntoIterator<Item = (AccountId, Timestamp)>) {
         self.shared.wakeups.add(accounts);
-    }
-
-    /// Wakes every account with waiting messages. Those that become free at this moment do not all send at once.
-    pub async fn wake_everything(&self) -> Result<(), StoreError> {
-        self.wake_all().await
-    }
-
-    /// Wakes accounts that something held together, such as the stop of a campaign.
-    pub fn wake_freed(&self, accounts: impl IntoIterator<Item = AccountId>) {
-        let (now, accounts) = (self.now(), accounts.into_iter().collect::<Vec<_>>());
-        if accounts.len() > 1 {
-            spread_starts(&self.shared, &accounts);
-        }
-        self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
-    }
-
-    /// Wakes every account with queued messages, a page at a time, and delays each by a time of its own, unless there is
-    /// only one.
-    async fn wake_all(&self) -> Result<(), StoreError> {
-        let (now, mut after) = (self.now(), None);
-        loop {
-            let accounts = self.shared.store.account_ids(after.as_ref(), true, AT_ONCE).await?;
-            if accounts.len() > 1 || after.is_some() {
-                spread_starts(&self.shared, &accounts);
-            }
-            let Some(last) = accounts.last().cloned() else { return Ok(()) };
-            after = Some(last);
-            self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
-        }
     }
 
     /// Returns the time of the engine's clock.

@@ -71,8 +71,11 @@ fn of_export(text: &str) -> Option<Vec<Listed>> {
     let mut entries = Vec::new();
     for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
         let cells: Vec<&str> = line.split('\t').collect();
-        let [scope @ ("person" | "chat"), key, account, "suppressed", _, _, note] = cells[..] else {
-            return None;
+        let (scope, key, account, note) = match cells[..] {
+            [scope @ ("person" | "chat"), key, account, "suppressed", _until, _since, note, _by] => {
+                (scope, key, account, note)
+            }
+            _ => return None,
         };
         let exported = Exported {
             is_chat: scope == "chat",

@@ -93,12 +93,12 @@ async fn an_import_queues_no_half_of_a_person() {
     let done = ran(&env, &both);
     assert_eq!(
         (done.code, done.out.as_str()),
-        (4, "1 people: 2 messages queued, 0 queued before; 1 rows refused\n"),
+        (4, "1 person: 2 messages queued, 0 queued before; 1 row refused\n"),
         "{done:?}"
     );
     assert_eq!(queued(&env), ["ACoA1 old 1", "ACoA2 half 1", "ACoA2 half 2"]);
     let again = ran(&env, &both);
-    assert_eq!(again.out, "1 people: 0 messages queued, 2 queued before; 1 rows refused\n", "{again:?}");
+    assert_eq!(again.out, "1 person: 0 messages queued, 2 queued before; 1 row refused\n", "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

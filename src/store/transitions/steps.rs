@@ -66,7 +66,7 @@ impl Asked {
     }
 }
 
-/// Returns whom the step of `message` is for; `None` if it is no step.
+/// Returns whom the step of `message` is for; `None` without a step.
 pub(super) async fn key(connection: &mut SqliteConnection, message: &NewMessage) -> Result<Option<String>> {
     let known = find(connection, &[Asked::of(message)]).await?.remove(&0);
     Ok(known.map(|known| known.key))
