@@ -273,13 +273,7 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
         gate(Reason::InmailCredits, read_again(Reason::InmailCredits)),
         gate(Reason::ChatLookup, read_again(Reason::ChatLookup)),
         gate(Reason::ReplyUnknown, read_again(Reason::ReplyUnknown)),
-        gate(
-            Reason::ChatOrder,
-            message.blocked_by.map(|_| {
-                let pace = (now, next_call(input));
-                before::leaves(message, pace, &input.policy.zone).map_or(Until::Person, Until::NotBefore)
-            }),
-        ),
+        gate(Reason::ChatOrder, message.blocked_by.and_then(|_| chat_order(input))),
         gate(Reason::RecipientRest, deferred(Reason::RecipientRest).or_else(|| later(rests_until(input)))),
         gate(Reason::OutsideHours, outside_hours(input)),
         cap(input),
@@ -303,6 +297,12 @@ fn step_before(input: &DecisionInput<'_>) -> Option<Until> {
     let DecisionInput { now, message, policy, .. } = input;
     let Some(StepWaiting::Before(wait)) = message.step else { return None };
     let at = before::step_begins(message, wait, (*now, next_call(input)), &policy.zone);
+    Some(at.map_or(Until::Person, Until::NotBefore))
+}
+
+/// Returns when what blocks the message in its thread lets it go.
+fn chat_order(input: &DecisionInput<'_>) -> Option<Until> {
+    let at = before::leaves(input.message, (input.now, next_call(input)), &input.policy.zone);
     Some(at.map_or(Until::Person, Until::NotBefore))
 }
 
