@@ -51,7 +51,7 @@ async fn serve(
         ChangedStop::Ended(key) => Some(AccountId::new(key.key)),
         ChangedStop::Suppresses(_) => None,
     };
-    state.engine.wake_freed(pauses.into_iter().filter_map(paused));
+    pauses.into_iter().filter_map(paused).for_each(|account| state.engine.wake(account));
     while let Some(changed) = waiting.last() {
         match changed {
             ChangedStop::Ended(key) => goes_on(state, key).await?,
@@ -76,7 +76,7 @@ async fn goes_on(state: &AppState, key: &StopKey) -> Result<(), StoreError> {
         StopScope::Person | StopScope::Chat | StopScope::Campaign => {
             let now = state.engine.settled_now().await;
             let released = state.store.release_from(key, now).await?;
-            state.engine.wake_freed(released.accounts);
+            released.accounts.into_iter().for_each(|account| state.engine.wake(account));
             Ok(())
         }
     }
