@@ -42,16 +42,6 @@ async fn serve(
     if waiting.is_empty() {
         *waiting = ended.next(state.engine.clock()).await?;
     }
-    // Pauses of accounts that end together.
-    let is_pause =
-        |changed: &ChangedStop| matches!(changed, ChangedStop::Ended(key) if key.scope == StopScope::Account);
-    let (pauses, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_pause);
-    *waiting = others;
-    let paused = |changed| match changed {
-        ChangedStop::Ended(key) => Some(AccountId::new(key.key)),
-        ChangedStop::Suppresses(_) => None,
-    };
-    pauses.into_iter().filter_map(paused).for_each(|account| state.engine.wake(account));
     while let Some(changed) = waiting.last() {
         match changed {
             ChangedStop::Ended(key) => goes_on(state, key).await?,
