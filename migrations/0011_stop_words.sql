@@ -1,4 +1,4 @@
--- A word that was stopped as a user id and as a public name is no longer stopped as either when a program deletes its row.
+-- If a program deletes the row of a word that was stopped as a user id and as a public name, the second row goes with it.
 CREATE TRIGGER stops_word_lifted AFTER DELETE ON stops
 WHEN OLD.lifted_at IS NULL AND OLD.scope = 'person' AND OLD.key NOT GLOB '*[^A-Za-z0-9-]*'
 BEGIN

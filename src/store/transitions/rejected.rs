@@ -30,7 +30,7 @@ impl Store {
     }
 
     async fn find_rejected(&self, keys: &[String], most: u64) -> Result<Rejected> {
-        // A row is read if it has a key in it, or characters that may stand for others, such as `%C3%A9` or `\u00e9`.
+        // A row is read if a key occurs in it, or characters that may stand for others, such as `%C3%A9` or `\u00e9`.
         const SQL: &str = "SELECT r.seq, r.users_ids, \
                EXISTS (SELECT 1 FROM conversations c WHERE c.account_id = r.account_id AND c.chat_id = r.chat_id \
                  AND c.user_id IN (SELECT value FROM json_each(?1))) AS is_in_chat, \
