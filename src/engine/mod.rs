@@ -105,6 +105,7 @@ struct Shared {
     wakeups: Arc<Wakeups>,
     live: live::LiveState,
     pace: pace::Pace,
+    freed_together: starts::FreedTogether,
     /// Every request takes a permit here.
     api: Arc<api_guard::ApiGuard>,
     /// Tasks of the reconciler and the poller that only wait for their reads.
@@ -194,6 +195,7 @@ impl Engine {
                 parts.seed,
             )),
             pace: pace::Pace::new(began),
+            freed_together: starts::FreedTogether::default(),
             joining: AtomicUsize::new(0),
             began,
             wall_clock,

@@ -15,6 +15,7 @@ use super::preflight;
 use super::promises;
 use super::run::{AccountRun, Wake};
 use super::selection::{Selected, selected};
+use super::starts;
 use super::steps;
 use crate::domain::message::{ChatId, Target};
 use crate::domain::policy::Policy;
@@ -50,6 +51,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.unresolved.notify_one();
         run.lost_call = false;
     }
+    starts::delay_first_call(shared, &run.id);
     let Some(selected) = selected(shared, &run.id, now, Asker::Engine, Some(&mut run.sent)).await? else {
         shared.live.release(&run.id);
         run.note_wait(shared, None, now);

@@ -33,7 +33,7 @@ pub(super) async fn run(state: Arc<AppState>, mut ended: EndedStops) {
     }
 }
 
-/// Waits for stops that change, and tells the messages that they concern; `waiting` keeps those that failed.
+/// Waits for stops that change, and applies them to the messages that they concern; `waiting` keeps those that failed.
 async fn serve(
     state: &AppState,
     ended: &mut EndedStops,
@@ -42,9 +42,30 @@ async fn serve(
     if waiting.is_empty() {
         *waiting = ended.next(state.engine.clock()).await?;
     }
+    let mut freed = Vec::new();
+    let served = apply(state, waiting, &mut freed).await;
+    state.engine.wake_freed(freed);
+    served
+}
+
+/// Applies the changes from the last to the first; `freed` gets the accounts that nothing of these holds any more.
+async fn apply(
+    state: &AppState,
+    waiting: &mut Vec<ChangedStop>,
+    freed: &mut Vec<AccountId>,
+) -> Result<(), StoreError> {
     while let Some(changed) = waiting.last() {
         match changed {
-            ChangedStop::Ended(key) => goes_on(state, key).await?,
+            ChangedStop::Ended(StopKey { scope: StopScope::All, .. }) => {
+                state.engine.wake_everything().await?
+            }
+            ChangedStop::Ended(StopKey { scope: StopScope::Account, key, .. }) => {
+                freed.push(AccountId::new(key.clone()));
+            }
+            ChangedStop::Ended(key) => {
+                let now = state.engine.settled_now().await;
+                freed.extend(state.store.release_from(key, now).await?.accounts);
+            }
             ChangedStop::Suppresses(id) => {
                 let now = state.engine.settled_now().await;
                 let (_, accounts) = state.store.apply_stop(*id, now).await?;
@@ -54,20 +75,4 @@ async fn serve(
         waiting.pop();
     }
     Ok(())
-}
-
-async fn goes_on(state: &AppState, key: &StopKey) -> Result<(), StoreError> {
-    match key.scope {
-        StopScope::All => state.engine.wake_everything().await,
-        StopScope::Account => {
-            state.engine.wake(AccountId::new(key.key.clone()));
-            Ok(())
-        }
-        StopScope::Person | StopScope::Chat | StopScope::Campaign => {
-            let now = state.engine.settled_now().await;
-            let released = state.store.release_from(key, now).await?;
-            released.accounts.into_iter().for_each(|account| state.engine.wake(account));
-            Ok(())
-        }
-    }
 }
