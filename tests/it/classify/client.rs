@@ -14,7 +14,7 @@ use outboxd::provider::{
 };
 use outboxd::sandbox::{Endpoint, Fault, FaultKind, Sandbox, SandboxConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::wire::{Peer, http};
 use super::word;
@@ -120,8 +120,12 @@ async fn composing_is_shown_and_its_failure_is_told() {
     let problem: ProviderError = *composing().await.unwrap_err().problem;
     assert_eq!((problem.kind.as_str(), problem.status), ("provider/invalid_authorization", Some(401)));
     assert_eq!(sandbox.world().delivered_count(), 0);
-    sandbox.stop().await;
-    assert_eq!(composing().await.unwrap_err().problem.kind, "outboxd/cannot_connect");
+    // A port that is taken and does not listen; the client has no connection to it that is open.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let client = self::client(&format!("http://{}", closed.local_addr().unwrap()), PATIENT);
+    let composing = client.set_composing(AccountId::new("acc_1"), ChatId::new("a/b"), Composing::Typing);
+    assert_eq!(composing.await.unwrap_err().problem.kind, "outboxd/cannot_connect");
 }
 
 #[tokio::test]
