@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         }
     };
     let clock = SystemClock::new();
-    let env = env::TestEnv::new(plan.seed);
+    let mut env = env::TestEnv::new(plan.seed);
     let mut dice = outboxd::clock::dice(plan.seed);
     faults::lay(&env, plan.messages, &mut dice);
     let mut producer = producer::Producer::new(plan);
@@ -75,7 +75,14 @@ fn main() -> ExitCode {
     };
     println!("wall clocks: {clocks}");
     verdict.print(plan, left_at_last_kill, clock.monotonic());
-    if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if verdict.is_good() {
+        return ExitCode::SUCCESS;
+    }
+    for detail in verdict.details() {
+        println!("{detail}");
+    }
+    println!("the queue, the log and what the sandbox saw are kept in {}", env.keep().display());
+    ExitCode::FAILURE
 }
 
 /// Sets a flag when it goes out of scope.

@@ -173,6 +173,16 @@ impl TestEnv {
         Daemon { child: Arc::new(Mutex::new(child)), socket: self.socket() }
     }
 
+    /// Keeps the folder with the queue and the log, adds what the sandbox saw, and returns its path.
+    pub(crate) fn keep(&mut self) -> PathBuf {
+        for name in ["ledger", "calls"] {
+            let seen = self.sandbox_get(&format!("/sandbox/{name}")).to_string();
+            std::fs::write(self.folder.path().join(name).with_extension("json"), seen).expect("a file");
+        }
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
     /// Opens a connection to the queue, as another program does.
     pub(crate) fn sql(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.database()).expect("the queue");

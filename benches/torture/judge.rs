@@ -51,6 +51,8 @@ pub(crate) struct Verdict {
     shortest_gap: Option<Duration>,
     damaged: usize,
     said: Seen,
+    /// What the counts above are about.
+    details: Vec<String>,
 }
 
 /// Compares the ledger with the queue.
@@ -112,7 +114,10 @@ fn rows(sql: &rusqlite::Connection, deliveries: &[Value], verdict: &mut Verdict)
                     // Each id must be that of a delivery with this text, and belong to no other message.
                     match ids.get_mut(&(account.clone(), id)) {
                         Some((arrived, taken)) if *arrived == said && !*taken => *taken = true,
-                        _ => verdict.foreign_ids += 1,
+                        found => {
+                            verdict.foreign_ids += 1;
+                            verdict.details.push(format!("{account}: {said:?} has an id of {found:?}"));
+                        }
                     }
                 }
             }
@@ -130,12 +135,18 @@ fn rows(sql: &rusqlite::Connection, deliveries: &[Value], verdict: &mut Verdict)
             }
         }
     }
-    for word in words.values() {
+    for ((account, said), word) in &words {
         // More arrived than may have: a failed message must not have arrived.
-        verdict.twice += word.delivered.saturating_sub(word.sent + word.review);
-        verdict.lost += word.sent.saturating_sub(word.delivered);
+        let twice = word.delivered.saturating_sub(word.sent + word.review);
+        let lost = word.sent.saturating_sub(word.delivered);
         let there = word.delivered.saturating_sub(word.sent);
-        verdict.said_absent_and_was_there += there.saturating_sub(word.review - word.not_in_chat);
+        let was_there = there.saturating_sub(word.review - word.not_in_chat);
+        verdict.twice += twice;
+        verdict.lost += lost;
+        verdict.said_absent_and_was_there += was_there;
+        if twice + lost + was_there > 0 {
+            verdict.details.push(format!("{account}: {said:?}: {word:?}"));
+        }
     }
 }
 
@@ -204,6 +215,11 @@ impl Verdict {
             ("called now, and another went", self.said.broken),
             ("not sent at the time shown", self.said.overdue),
         ]
+    }
+
+    /// Returns what went wrong, message by message.
+    pub(crate) fn details(&self) -> &[String] {
+        &self.details
     }
 
     /// Returns whether nothing went wrong.
