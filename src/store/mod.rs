@@ -160,7 +160,7 @@ impl Store {
         let is_new = content == place::Content::Empty;
         let mark = Arc::new(restore_guard::RestoreGuard::open(&path)?);
         mark.check_log(&path, content)?;
-        if is_new {
+        if content.is_bare() {
             sqlite::stamp(&path).await?;
         }
         let mut connection = sqlite::open_writer(&path).await?;

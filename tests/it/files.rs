@@ -332,6 +332,32 @@ async fn a_damaged_queue_is_refused_with_the_ways_out() {
     assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 1"]);
 }
 
+/// A first start that is killed after its first page is written and before its journal is removed: SQLite rolls that page
+/// back at the next start, together with the mark by which the file is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_whose_first_start_was_killed_is_made_at_the_next() {
+    let env = TestEnv::new().await.hasty();
+    std::fs::write(env.database(), "").expect("an empty file");
+    tamper(
+        &env,
+        "BEGIN; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = 1869968482; COMMIT",
+    );
+    // SQLite's file format, 3: a journal of no pages, for a database that had none.
+    let mut journal = vec![0_u8; 512];
+    journal[..8].copy_from_slice(&[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    journal[20..24].copy_from_slice(&512_u32.to_be_bytes());
+    journal[24..28].copy_from_slice(&4096_u32.to_be_bytes());
+    std::fs::write(beside(&env, "-journal"), journal).expect("a journal");
+    for number in 1..=2 {
+        let daemon = env.serve().await;
+        sent(&daemon, number).await;
+        stop(daemon).await;
+    }
+    let made = rusqlite::Connection::open(env.database()).expect("the database");
+    let pragma = |name| made.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).expect("a number");
+    assert_eq!((pragma("application_id"), pragma("auto_vacuum")), (1_869_968_482, 2));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mistyped_path_makes_no_folders_and_a_new_queue_is_told_of() {
     let env = TestEnv::new().await;

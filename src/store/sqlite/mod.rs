@@ -110,14 +110,16 @@ pub(super) fn make(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Marks an empty file as a queue of ours, without a schema yet. Bypasses the log, so that the header of the file
-/// itself identifies it from now on.
+/// itself identifies it from now on. One transaction: a process that is killed here leaves no header without the mark,
+/// which would be a file of another program.
 pub(super) async fn stamp(path: &Path) -> Result<(), StoreError> {
     let mut connection = options(path).connect().await?;
-    // Only before the first page is written; `administration/prune.rs` gives free pages back.
-    sqlx::query("PRAGMA auto_vacuum = INCREMENTAL").execute(&mut connection).await?;
-    // A pragma takes no bound parameter.
-    let sql = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
-    sqlx::query(sql).execute(&mut connection).await?;
+    // `auto_vacuum` only before the first page is written; `administration/prune.rs` gives free pages back. A pragma takes
+    // no bound parameter.
+    let sql = format!(
+        "BEGIN; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = {APPLICATION_ID}; COMMIT"
+    );
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }
@@ -244,6 +246,19 @@ fn sibling(database: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_first_change_of_a_file_marks_it_as_a_queue() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("queue.db");
+        make(&path).expect("made");
+        stamp(&path).await.expect("stamped");
+        let header = std::fs::read(&path).expect("a file");
+        let field =
+            |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("a field has four bytes"));
+        // How often it was changed, and the mark.
+        assert_eq!((field(24), field(68)), (1, APPLICATION_ID));
+    }
 
     #[test]
     fn every_file_of_migrations_is_applied() {

@@ -45,6 +45,14 @@ pub(in crate::store) enum Content {
     Queue(Version),
 }
 
+impl Content {
+    /// Returns whether nothing was ever stored in it, as far as the header tells: the file was just made, or a process
+    /// that made it was killed. SQLite may then still roll back what the header says.
+    pub(in crate::store) fn is_bare(self) -> bool {
+        matches!(self, Self::Empty | Self::Queue(Version { user: 0, schema: 0 }))
+    }
+}
+
 /// Returns the real path of the database, with all links resolved. Creates no folder.
 pub(in crate::store) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     match std::fs::canonicalize(path) {
