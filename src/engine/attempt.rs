@@ -16,6 +16,7 @@ use super::preflight;
 use super::promises;
 use super::run::{AccountRun, Wake};
 use super::target::call_target;
+use super::wall_clock::Dating;
 use crate::domain::attachment::Attachment;
 use crate::domain::message::{AccountId, Target};
 use crate::domain::outcome::{Hold, Outcome, Phase, ProviderError};
@@ -48,6 +49,7 @@ pub(super) async fn attempt(
     candidate: Candidate,
     input: &DecisionInput<'_>,
     share: Option<Share>,
+    dating: Dating<'_>,
 ) -> Result<Wake, StoreError> {
     let DecisionInput { now, policy, .. } = *input;
     // Without a permit, the guard keeps the account's place and wakes it.
@@ -85,6 +87,8 @@ pub(super) async fn attempt(
         let is_cancelled = shared.store.cancel_answered(candidate.seq, now).await?;
         return Ok(if is_cancelled { Wake::Now } else { Wake::At(after(now, SELECT_AGAIN)) });
     }
+    // Stored times may follow a clock that is set during the call.
+    drop(dating);
     paced(shared, &run.id, gap);
     let began = shared.clock.monotonic();
     if began.saturating_sub(asked) > QUEUE_LOCKED {
@@ -230,7 +234,7 @@ async fn settle(
     gap: Duration,
     (reply, blame): (Reply, Blame),
 ) {
-    let now = shared.settled_now().await;
+    let (now, dating) = shared.settled_now().await;
     let (reply, credits_spent) = understood(candidate, reply);
     let outcome = reply.outcome.as_str();
     let problem = reply.outcome.problem().cloned();
@@ -258,6 +262,7 @@ async fn settle(
     };
     let is_doubt = settlement.message.name() == StateName::Uncertain;
     record(shared, settlement).await;
+    drop(dating);
     let is_accepted = state == StateName::Sent;
     let status = status
         .map_or_else(|| if is_answered { "2xx" } else { "none" }.to_owned(), |status| status.to_string());
@@ -317,7 +322,7 @@ async fn inmails_wait(
     why: String,
 ) {
     let Some(credit) = preflight::credit_of(candidate) else { return };
-    let now = shared.clock.now();
+    let (now, _dating) = shared.settled_now().await;
     let hold = InmailHold { until: after(now, policy.inmail.recheck), why };
     tracing::warn!(account_id = %run.id, credit = credit.as_str(), "the provider refused an InMail as if its credits were spent; InMails wait, the rest goes on");
     if let Err(error) = shared.store.hold_inmails(run.id.clone(), credit, hold, now).await {

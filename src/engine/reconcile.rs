@@ -203,7 +203,12 @@ async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, Sto
     let policy = &*shared.policy(&unresolved.account_id);
     let began = shared.clock.now();
     let read = chats::read(shared, &unresolved, policy).await;
-    let now = shared.settled_now().await;
+    let (now, _dating) = shared.settled_now().await;
+    // Its times may have moved during the read.
+    let again = shared.store.unresolved_attempt(seq).await?;
+    let Some(unresolved) = again.filter(|again| again.attempt == unresolved.attempt) else {
+        return Ok(Looked::Gone);
+    };
     let is_read = read.is_ok();
     let (finding, seen, blind_for) = match read {
         Ok(histories) => {

@@ -17,6 +17,7 @@ use super::run::{AccountRun, Wake};
 use super::selection::{Selected, selected};
 use super::starts;
 use super::steps;
+use super::wall_clock::Dating;
 use crate::domain::message::{ChatId, Target};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
@@ -37,11 +38,11 @@ const AFTER_LOOP: Duration = Duration::from_secs(60);
 
 /// Runs one step. An error comes from the store; nothing was sent then.
 pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, StoreError> {
+    let (now, dating) = shared.settled_now().await;
     if shared.stopping.is_cancelled() {
         shared.live.release(&run.id);
         return Ok(Wake::Idle);
     }
-    let now = shared.clock.now();
     if run.lost_call {
         let reconcile_at = super::recover::first_read(&shared.policies(), now);
         shared.store.abandon(run.id.clone(), now, reconcile_at).await?;
@@ -82,7 +83,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         return Ok(Wake::Now);
     }
     let wake = match selected.selection.next {
-        Some(place) => act(shared, run, &selected, place).await?,
+        Some(place) => act(shared, run, &selected, place, dating).await?,
         None => {
             shared.live.release(&run.id);
             run.note_wait(shared, selected.selection.standing().map(|(_, verdict)| verdict), now);
@@ -151,6 +152,7 @@ async fn act(
     run: &mut AccountRun,
     selected: &Selected,
     place: usize,
+    dating: Dating<'_>,
 ) -> Result<Wake, StoreError> {
     let (now, policy) = (selected.now, &*selected.policy);
     let verdict = &selected.selection.verdicts[place];
@@ -180,7 +182,7 @@ async fn act(
             let input = selected.selection_input().for_message(message, None);
             let share = Share { virtual_time: selected.candidates.virtual_time, finish: candidate.finish };
             let share = selected.takes_turns(&candidate).then_some(share);
-            attempt::attempt(shared, run, candidate, &input, share).await
+            attempt::attempt(shared, run, candidate, &input, share, dating).await
         }
         Verdict::Stop { .. } => {
             let expired = shared.store.expire(now).await?;
@@ -280,7 +282,7 @@ async fn typing(
         () = shared.stopping.cancelled() => Ok(()),
     };
     if let Err(unread) = shown {
-        if limited(shared, run, &unread, shared.clock.now()).await? {
+        if limited(shared, run, &unread, after(now, shared.clock.monotonic() - monotonic)).await? {
             shared.live.release(&run.id);
             return Ok(Wake::Now);
         }

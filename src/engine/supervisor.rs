@@ -54,8 +54,8 @@ enum Done {
     /// When the next message expires.
     Sweep(Option<Timestamp>),
     Synced,
-    /// The clocks that stored times follow now, and accounts to wake; `None` if they could not be written.
-    Clock(Option<((Timestamp, Duration), Vec<AccountId>)>),
+    /// Stored times follow the clock, and these accounts are to be woken; `None` if they could not be written.
+    Clock(Option<Vec<AccountId>>),
 }
 
 pub(super) struct Supervisor {
@@ -135,24 +135,27 @@ impl Supervisor {
         let boot = self.shared.clock.boot().map(|boot| (boot.id, boot.passed));
         let reading = ClockReading { wall: now, boot };
         self.tasks.spawn(async move {
+            let may_follow = shared.wall_clock.may_follow().await;
             let stale_after = shared.wall_clock.stale_after();
             let moved = wall_clock::follow(&shared.store, step, reading, stale_after).await;
+            if moved.is_ok() {
+                shared.wall_clock.agree((now, elapsed));
+                shared.pace.follow((shared.clock.now(), shared.clock.monotonic()));
+            }
+            drop(may_follow);
             if let Err(error) = &moved {
                 shared.live.storage_failed(now, AFTER_STORE_ERROR, error.chain());
                 shared.clock.sleep(AFTER_STORE_ERROR).await;
             }
-            Done::Clock(moved.ok().map(|released| ((now, elapsed), released)))
+            Done::Clock(moved.ok())
         });
         false
     }
 
-    /// Goes on after stored times have followed the wall clock as of `clocks`, or could not be written.
-    fn followed_clock(&mut self, followed: Option<((Timestamp, Duration), Vec<AccountId>)>) {
+    /// Goes on after stored times have followed the wall clock, or could not be written.
+    fn followed_clock(&mut self, followed: Option<Vec<AccountId>>) {
         self.follows_clock = false;
-        let Some((clocks, released)) = followed else { return };
-        self.shared.wall_clock.agree(clocks);
-        let (now, monotonic) = (self.shared.clock.now(), self.shared.clock.monotonic());
-        self.shared.pace.follow((now, monotonic));
+        let Some(released) = followed else { return };
         self.shared.unresolved.notify_one();
         let waits = |slot: &Slot| matches!(slot, Slot::Resting { wake_at: Some(_), .. });
         let waiting = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(id, _)| id.clone());
@@ -269,7 +272,7 @@ impl Supervisor {
                 self.is_syncing = false;
                 return;
             }
-            Ok(Done::Clock(clocks)) => return self.followed_clock(clocks),
+            Ok(Done::Clock(followed)) => return self.followed_clock(followed),
             Ok(Done::Sweep(expires_at)) => {
                 self.expires_at = expires_at;
                 return;

@@ -2,15 +2,16 @@
 //! set.
 //!
 //! The supervisor makes the stored times follow (`Store::move_times`). Until they have, nothing may be stored with
-//! the new time, or it would be moved as well: an intent waits for the next step, everything else for
-//! [`Shared::settled_now`].
+//! the new time, or it would be moved as well; and nothing that was dated by the old time may be stored afterwards, or
+//! it would stay where it is. So who stores a time holds a [`Dating`] from reading the clock until it is stored
+//! ([`Shared::settled_now`]): stored times follow while there is none.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{EngineHandle, Shared};
 use crate::clock::Clock;
@@ -21,11 +22,15 @@ use crate::store::{ClockReading, ClockStep, Store, StoreError};
 /// The longest that a client is kept waiting.
 const AT_MOST: Duration = Duration::from_secs(2);
 
+/// While it is held, stored times do not follow the wall clock.
+pub(super) type Dating<'a> = RwLockReadGuard<'a, ()>;
+
 /// The two clocks when the stored times last agreed with them.
 pub(super) struct WallClock {
     agreed: Mutex<(Timestamp, Duration)>,
     steps: AtomicU64,
     followed: Notify,
+    dating: RwLock<()>,
     /// See `EngineParts::stale_after`.
     stale_after: Option<Duration>,
 }
@@ -33,13 +38,19 @@ pub(super) struct WallClock {
 impl WallClock {
     pub(super) fn new(clock: &dyn Clock, stale_after: Option<Duration>) -> Self {
         let agreed = Mutex::new((clock.now(), clock.elapsed()));
-        Self { agreed, steps: AtomicU64::new(0), followed: Notify::new(), stale_after }
+        let (steps, followed, dating) = (AtomicU64::new(0), Notify::new(), RwLock::new(()));
+        Self { agreed, steps, followed, dating, stale_after }
     }
 
     /// Returns by how much the clock was set since the stored times agreed with it, if it was set.
     pub(super) fn step(&self, (now, elapsed): (Timestamp, Duration)) -> Option<ClockStep> {
         let agreed = *self.agreed.lock().expect("nothing panics while holding it");
         ClockStep::between(after(agreed.0, elapsed.saturating_sub(agreed.1)), now)
+    }
+
+    /// Waits until nobody is about to store a time; nobody does while the result is held.
+    pub(super) async fn may_follow(&self) -> RwLockWriteGuard<'_, ()> {
+        self.dating.write().await
     }
 
     /// Records that the stored times have followed.
@@ -83,30 +94,39 @@ impl Shared {
         self.wall_clock.step((self.clock.now(), self.clock.elapsed())).is_some()
     }
 
-    /// Returns a time that may be stored: waits until the stored times have followed a wall clock that was set. If
-    /// the daemon stops first, returns the time that the clock would show had it not been set; the next start moves
-    /// it with the others.
-    pub(super) async fn settled_now(&self) -> Timestamp {
+    /// Returns a time that may be stored while the second value is held: waits until the stored times have followed a
+    /// wall clock that was set. If the daemon stops first, returns the time that the clock would show had it not been
+    /// set; the next start moves it with the others.
+    pub(super) async fn settled_now(&self) -> (Timestamp, Dating<'_>) {
         loop {
             let followed = self.wall_clock.followed.notified();
+            let dating = self.wall_clock.dating.read().await;
             let now = self.clock.now();
-            let Some(step) = self.wall_clock.step((now, self.clock.elapsed())) else { return now };
+            let Some(step) = self.wall_clock.step((now, self.clock.elapsed())) else { return (now, dating) };
+            if self.stopping.is_cancelled() {
+                return (step.from, dating);
+            }
+            drop(dating);
             self.pulse.ask();
             tokio::select! {
                 () = followed => {}
-                () = self.stopping.cancelled() => return step.from,
+                () = self.stopping.cancelled() => {}
             }
         }
     }
 }
 
 impl EngineHandle {
-    /// Returns the time with which a person's request may be stored; see `Shared::settled_now`. Waits at most 2 s: if
-    /// the queue cannot be written, the request cannot be stored either.
+    /// Returns the time with which a person's request may be stored at once; see `Shared::settled_now`. Waits at most
+    /// 2 s for stored times to follow a clock that was set, then returns the time that moves with them.
     pub async fn settled_now(&self) -> Timestamp {
         tokio::select! {
-            now = self.shared.settled_now() => now,
-            () = self.shared.clock.sleep(AT_MOST) => self.now(),
+            (now, _dating) = self.shared.settled_now() => now,
+            () = self.shared.clock.sleep(AT_MOST) => {
+                let now = self.now();
+                let step = self.shared.wall_clock.step((now, self.shared.clock.elapsed()));
+                step.map_or(now, |step| step.from)
+            }
         }
     }
 

@@ -338,10 +338,7 @@ async fn a_damaged_queue_is_refused_with_the_ways_out() {
 async fn a_queue_whose_first_start_was_killed_is_made_at_the_next() {
     let env = TestEnv::new().await.hasty();
     std::fs::write(env.database(), "").expect("an empty file");
-    tamper(
-        &env,
-        "BEGIN; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = 1869968482; COMMIT",
-    );
+    tamper(&env, "BEGIN; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = 1869968482; COMMIT");
     // SQLite's file format, 3: a journal of no pages, for a database that had none.
     let mut journal = vec![0_u8; 512];
     journal[..8].copy_from_slice(&[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);

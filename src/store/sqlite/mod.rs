@@ -116,9 +116,8 @@ pub(super) async fn stamp(path: &Path) -> Result<(), StoreError> {
     let mut connection = options(path).connect().await?;
     // `auto_vacuum` only before the first page is written; `administration/prune.rs` gives free pages back. A pragma takes
     // no bound parameter.
-    let sql = format!(
-        "BEGIN; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = {APPLICATION_ID}; COMMIT"
-    );
+    let sql =
+        format!("BEGIN; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = {APPLICATION_ID}; COMMIT");
     sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())

@@ -1,21 +1,24 @@
 //! A wall clock that is set, by seconds and by years, while the engine runs and while it does not: nothing waits for
 //! a date that only a wrong clock made, and every pause keeps its length (P1, P3, P4).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use outboxd::clock::{Clock as _, SystemClock};
 use outboxd::domain::calendar::{Calendar, parse_spans};
 use outboxd::domain::caps::parse_caps;
 use outboxd::domain::message::NewMessage;
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
-use outboxd::store::{PauseRequest, Scope};
+use outboxd::store::{Failpoint, PauseRequest, Scope};
 
 use super::bench::Bench;
 use super::carrier::{Answer, Kind};
 use super::time::seconds;
 use super::{SEED, assert_paced};
-use crate::queue::to_chat;
+use crate::queue::{account, to_chat};
 
 const HOURS: [i64; 6] = [-1, 1, -26, 26, -24 * 400, 24 * 4000];
 
@@ -321,4 +324,35 @@ async fn a_clock_that_is_set_twice_in_a_row_moves_nothing_twice() {
     let pause = last_pause(&bench);
     assert!((7199..=7260).contains(&pause), "{pause} s instead of 7200");
     bench.finish().await;
+}
+
+/// The clock is set after an intent was decided and before it is written: its start moves with the clock, or it is decided
+/// again, but it never stays where the old clock put it.
+#[tokio::test]
+async fn an_intent_that_is_on_its_way_when_the_clock_is_set_is_dated_by_the_new_clock() {
+    for hours in HOURS {
+        let mut bench = bench().await;
+        bench.start().await;
+        let (clock, engine) = (bench.clock.clone(), bench.handle());
+        let is_set = Arc::new(AtomicBool::new(false));
+        bench.store().set_points(Arc::new(move |point| {
+            let (clock, engine, is_set) = (clock.clone(), engine.clone(), Arc::clone(&is_set));
+            Box::pin(async move {
+                if matches!(point, Failpoint::Begins(..)) && !is_set.swap(true, Ordering::Relaxed) {
+                    clock.set_wall_by(SignedDuration::from_hours(hours));
+                    // The supervisor notices, and has time to move what is stored, if it may.
+                    engine.wake(account("2"));
+                    SystemClock::new().sleep(Duration::from_millis(100)).await;
+                }
+            })
+        }));
+        let id = bench.enqueue(to_chat("c", "x")).await;
+        bench.until_sent(1).await;
+        bench.settle().await;
+        assert_eq!(bench.state(id).await.0, StateName::Sent);
+        let sql = "SELECT (julianday(ended_at) - julianday(started_at)) * 86400 FROM attempts";
+        let lasted = bench.queue().sql().query_row(sql, [], |row| row.get::<_, f64>(0)).unwrap();
+        assert!((0.0..60.0).contains(&lasted), "{hours} h: the call lasted {lasted} s");
+        bench.finish().await;
+    }
 }
