@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use outboxd::clock::Clock;
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::observed::{
@@ -70,6 +70,8 @@ struct Seen {
     composing_is_broken: bool,
     /// The messages that each chat shows, oldest first.
     shown: HashMap<String, Vec<ObservedMessage>>,
+    /// By how much the wall clock is set during the next read of a chat.
+    set_clock_by: Option<SignedDuration>,
     /// The chats with each user.
     chats_with: HashMap<String, Vec<String>>,
     /// Number of reads of a chat that still fail.
@@ -141,6 +143,32 @@ impl FakeProvider {
 
     pub(super) fn break_facts(&self, which: &[&'static str]) {
         self.seen().broken_facts = which.to_vec();
+    }
+
+    /// Lets `chat` show that the account wrote `text`, as the message whose id each accepted send has.
+    pub(super) fn show(&self, chat: &str, text: &str, at: Timestamp) {
+        let message = ObservedMessage {
+            id: "m".into(),
+            is_sender: Some(true),
+            sender_id: None,
+            at,
+            text: text.into(),
+            attachments: Vec::new(),
+            quote: None,
+            forward: None,
+            subject: None,
+            is_deleted: false,
+            is_edited: false,
+            is_silent: false,
+            is_seen: false,
+            is_delivered: true,
+        };
+        self.seen().shown.entry(chat.to_owned()).or_default().push(message);
+    }
+
+    /// Sets the wall clock during the next read of a chat.
+    pub(super) fn set_clock_at_next_read(&self, by: SignedDuration) {
+        self.seen().set_clock_by = Some(by);
     }
 
     /// Makes reads of this kind fail; `None` makes them work again.
@@ -311,6 +339,9 @@ impl Provider for FakeProvider {
         Box::pin(async move {
             self.record(Kind::Read, &account_id, chat_id.to_string(), String::new());
             let mut seen = self.seen();
+            if let Some(by) = seen.set_clock_by.take() {
+                self.clock.set_wall_by(by);
+            }
             if let Some(unread) = seen.unread.get("messages") {
                 return Err(unread.clone());
             }

@@ -10,6 +10,7 @@ use outboxd::clock::{Clock as _, SystemClock};
 use outboxd::domain::calendar::{Calendar, parse_spans};
 use outboxd::domain::caps::parse_caps;
 use outboxd::domain::message::NewMessage;
+use outboxd::domain::policy::{Absent, ReconcilePolicy};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::store::{Failpoint, PauseRequest, Scope};
@@ -353,6 +354,30 @@ async fn an_intent_that_is_on_its_way_when_the_clock_is_set_is_dated_by_the_new_
         let sql = "SELECT (julianday(ended_at) - julianday(started_at)) * 86400 FROM attempts";
         let lasted = bench.queue().sql().query_row(sql, [], |row| row.get::<_, f64>(0)).unwrap();
         assert!((0.0..60.0).contains(&lasted), "{hours} h: the call lasted {lasted} s");
+        bench.finish().await;
+    }
+}
+
+/// The other messages of the queue are those of the time at which the chat was read: a message that one of them sent is
+/// not taken for the one that is looked for, although all stored times moved meanwhile.
+#[tokio::test]
+async fn a_clock_that_is_set_while_a_chat_is_read_back_hides_no_other_message() {
+    for hours in HOURS {
+        let mut bench = bench().await;
+        bench.policy.reconcile = ReconcilePolicy { after: vec![seconds(60)], absent: Absent::Review };
+        bench.provider.script(vec![Answer::Sent, Answer::Unknown]);
+        bench.enqueue(to_chat("c", "same")).await;
+        let unknown = bench.enqueue(to_chat("c", "same")).await;
+        bench.start().await;
+        bench.until_sent(2).await;
+        bench.provider.show("c", "same", bench.sends()[0].wall);
+        // Another run reads it back, which knows when the call began by the wall clock alone.
+        bench.clock.set_boot_id(None);
+        set_clock(&mut bench, 0, When::Stopped).await;
+        bench.provider.set_clock_at_next_read(SignedDuration::from_hours(hours));
+        bench.advance(seconds(120)).await;
+        let state = bench.state(unknown).await;
+        assert_eq!(state, (StateName::Review, Reason::NotInChat), "{hours} h");
         bench.finish().await;
     }
 }
