@@ -79,9 +79,7 @@ pub(super) async fn attempt(
     }
     let asked = shared.clock.monotonic();
     let begun = shared.store.begin_attempt(intent).await?;
-    if shared.live.storage_works() {
-        tracing::info!("the queue can be written again");
-    }
+    shared.live.storage_works();
     if begun == Begun::Withdrawn {
         // Paused, stopped, held, edited, cancelled or expired at this very moment; the next step finds out which.
         let is_cancelled = shared.store.cancel_answered(candidate.seq, now).await?;

@@ -70,9 +70,11 @@ impl LiveState {
         is_news
     }
 
-    /// Records that an intent could be written; returns whether the queue had failed before.
-    pub(super) fn storage_works(&self) -> bool {
-        self.storage.lock().expect("nothing panics while holding it").take().is_some()
+    /// Records that the queue could be written.
+    pub(super) fn storage_works(&self) {
+        if self.storage.lock().expect("nothing panics while holding it").take().is_some() {
+            tracing::info!("the queue can be written again");
+        }
     }
 
     /// Returns the last trouble with the queue, if it has not passed.

@@ -85,20 +85,22 @@ async fn poll(shared: &Shared, chat: &ChatToPoll) -> Result<(), StoreError> {
     let ChatToPoll { account_id, chat_id, .. } = chat;
     let recent = shared.clock.now().checked_sub(RECENT).unwrap_or(Timestamp::MIN);
     let note = async |result| {
-        let now = shared.clock.now();
+        let now = shared.unset_now();
         shared.store.note_chat_read(account_id.clone(), chat_id.clone(), result, now).await
     };
     if !chat.is_wanted {
+        let _dating = shared.settled_now().await;
         return note(ChatRead::NotWanted(recent)).await;
     }
     if shared.live.reads_rest(account_id, shared.clock.monotonic()).is_some() {
         return Ok(());
     }
-    match read(shared, chat).await {
+    let read = read(shared, chat).await;
+    let (now, _dating) = shared.settled_now().await;
+    match read {
         Ok(messages) => {
             let policy = shared.policy(account_id);
             let concerned = hear(shared, account_id, chat_id, messages, &policy).await?.accounts;
-            let now = shared.clock.now();
             shared.wakeups.add(concerned.into_iter().map(|account| (account, now)));
             note(ChatRead::Read).await
         }
@@ -120,7 +122,8 @@ async fn read(shared: &Shared, chat: &ChatToPoll) -> Result<Vec<ObservedMessage>
     read
 }
 
-/// Records a failed read: the account is down, or its reads pause. Sends do not wait for a poll.
+/// Records a failed read: the account is down, or its reads pause. Sends do not wait for a poll. The caller holds a
+/// `Dating`.
 pub(super) async fn failed(
     shared: &Shared,
     account_id: &AccountId,
@@ -129,7 +132,7 @@ pub(super) async fn failed(
 ) -> Result<(), StoreError> {
     tracing::debug!(%account_id, %chat_id, problem = %unread.problem, "a chat could not be read for answers");
     if let Some(cause) = unread.down {
-        let down = Down { cause, since: shared.clock.now(), problem: unread.problem.to_string() };
+        let down = Down { cause, since: shared.unset_now(), problem: unread.problem.to_string() };
         return shared.store.note_down(account_id.clone(), down).await;
     }
     // A chat that cannot be read at all says nothing about the others.

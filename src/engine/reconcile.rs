@@ -288,7 +288,7 @@ async fn judge(
     }
     let verdict = match step {
         NextStep::Sent { chat_id, message_ids, at } => {
-            let here = shared.clock.now();
+            let here = shared.unset_now();
             let sent_at = shared.provider.time().map_or(at.min(here), |time| time.by_our_clock(at, here));
             ReconciledAs::Sent { chat_id, message_ids, sent_at }
         }

@@ -93,7 +93,7 @@ pub(super) struct Consequence {
     pub(super) is_known: bool,
 }
 
-/// Applies what a chat shows and is not known yet, oldest message first.
+/// Applies what a chat shows and is not known yet, oldest message first. The caller holds a `Dating`.
 pub(super) async fn hear(
     shared: &Shared,
     account: &AccountId,
@@ -106,7 +106,7 @@ pub(super) async fn hear(
     let unknown = shared.store.unheard(account, chat_id, &shown).await?;
     let mut news = receipts(shared, account, chat_id, &messages).await?;
     for message in messages.iter().rev().filter(|message| unknown.contains(&message.id)) {
-        let now = shared.clock.now();
+        let now = shared.unset_now();
         let at = ours(shared, now, message.at);
         let meaning = match message.is_deleted || message.is_silent {
             true => Meaning::Nothing,
@@ -131,7 +131,7 @@ pub(super) async fn hear(
     let all: Vec<ToHear> = news.into_iter().map(to_hear).collect();
     let mut done = Vec::with_capacity(all.len());
     for some in all.chunks(HEARD_AT_ONCE) {
-        done.extend(shared.store.hear(some.to_vec(), shared.clock.now()).await?);
+        done.extend(shared.store.hear(some.to_vec(), shared.unset_now()).await?);
     }
     let is_known = done.iter().all(|done| done.effect.is_some());
     let mut accounts = HashSet::new();
@@ -155,7 +155,7 @@ async fn receipts(
 ) -> Result<Vec<News>, StoreError> {
     let shown = || messages.iter().filter(|message| message.is_seen || message.is_delivered);
     let unread = shared.store.without_receipts(account, shown().map(|message| message.id.as_str())).await?;
-    let at = shared.clock.now();
+    let at = shared.unset_now();
     let is_news = |message: &&ObservedMessage| {
         unread.get(&message.id).is_some_and(|is_delivered| message.is_seen || !is_delivered)
     };

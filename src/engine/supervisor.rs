@@ -339,11 +339,8 @@ async fn sweep(shared: &Shared, now: Timestamp) -> Option<Timestamp> {
     let swept = async {
         shared.store.note_alive(now).await?;
         // A fault that has passed is reported for one more heartbeat at most, even if nothing is to be sent.
-        if shared.live.storage_trouble().is_some()
-            && shared.store.test_write(now).await.is_ok()
-            && shared.live.storage_works()
-        {
-            tracing::info!("the queue can be written again");
+        if shared.live.storage_trouble().is_some() && shared.store.test_write(now).await.is_ok() {
+            shared.live.storage_works();
         }
         let next = shared.store.next_expiry().await?;
         if next.is_none_or(|at| at > now) {

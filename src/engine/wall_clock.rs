@@ -22,7 +22,7 @@ use crate::store::{ClockReading, ClockStep, Store, StoreError};
 /// The longest that a client is kept waiting.
 const AT_MOST: Duration = Duration::from_secs(2);
 
-/// While it is held, stored times do not follow the wall clock.
+/// While it is held, stored times do not follow the wall clock. Whoever holds it asks for no other.
 pub(super) type Dating<'a> = RwLockReadGuard<'a, ()>;
 
 /// The two clocks when the stored times last agreed with them.
@@ -94,6 +94,13 @@ impl Shared {
         self.wall_clock.step((self.clock.now(), self.clock.elapsed())).is_some()
     }
 
+    /// Returns the time to store for something that happens while a [`Dating`] is held: the time that the wall clock
+    /// would show had it not been set meanwhile. It moves with the others once they follow.
+    pub(super) fn unset_now(&self) -> Timestamp {
+        let now = self.clock.now();
+        self.wall_clock.step((now, self.clock.elapsed())).map_or(now, |step| step.from)
+    }
+
     /// Returns a time that may be stored while the second value is held: waits until the stored times have followed a
     /// wall clock that was set. If the daemon stops first, returns the time that the clock would show had it not been
     /// set; the next start moves it with the others.
@@ -122,12 +129,13 @@ impl EngineHandle {
     pub async fn settled_now(&self) -> Timestamp {
         tokio::select! {
             (now, _dating) = self.shared.settled_now() => now,
-            () = self.shared.clock.sleep(AT_MOST) => {
-                let now = self.now();
-                let step = self.shared.wall_clock.step((now, self.shared.clock.elapsed()));
-                step.map_or(now, |step| step.from)
-            }
+            () = self.shared.clock.sleep(AT_MOST) => self.shared.unset_now(),
         }
+    }
+
+    /// Returns a time that may be stored while the second value is held, however long the stored times take to follow.
+    pub(crate) async fn dating(&self) -> (Timestamp, Dating<'_>) {
+        self.shared.settled_now().await
     }
 
     /// Returns Unipile's time at the time `at` of the wall clock; `None` until an answer of Unipile has carried a date.

@@ -54,13 +54,13 @@ impl Interpreter {
     /// Interprets what waits. Returns when the next webhook can be interpreted, if one waits for something.
     async fn interpret(&self) -> Result<Option<Timestamp>, StoreError> {
         loop {
-            let (webhooks, next) = self.store.waiting_webhooks(HEARD_AT_ONCE, self.engine.now()).await?;
+            let (now, _dating) = self.engine.dating().await;
+            let (webhooks, next) = self.store.waiting_webhooks(HEARD_AT_ONCE, now).await?;
             if webhooks.is_empty() {
                 return Ok(next);
             }
             let all: Vec<ToHear> = webhooks.iter().map(|webhook| self.read(webhook)).collect();
             let accounts: Vec<Option<AccountId>> = all.iter().map(account_of).collect();
-            let now = self.engine.now();
             let done = self.store.hear(all, now).await?;
             for ((webhook, account_id), done) in webhooks.iter().zip(accounts).zip(done) {
                 if let Some(effect) = done.effect.filter(|effect| effect.is_news()) {
