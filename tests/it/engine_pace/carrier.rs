@@ -16,6 +16,7 @@ use outboxd::domain::person::Person;
 use outboxd::provider::{Call, CallTarget, Composing, Pages, Provider, Recipients, Reply};
 
 use super::time::FakeClock;
+use crate::queue::at;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -147,9 +148,18 @@ impl FakeProvider {
 
     /// Lets `chat` show that the account wrote `text`, as the message whose id each accepted send has.
     pub(super) fn show(&self, chat: &str, text: &str, at: Timestamp) {
+        self.show_by(chat, ("m", true), text, at);
+    }
+
+    /// Lets `chat` show that the other person answered.
+    pub(super) fn show_answer(&self, chat: &str, at: Timestamp) {
+        self.show_by(chat, ("answer", false), "Gladly.", at);
+    }
+
+    fn show_by(&self, chat: &str, (id, is_sender): (&str, bool), text: &str, at: Timestamp) {
         let message = ObservedMessage {
-            id: "m".into(),
-            is_sender: Some(true),
+            id: id.into(),
+            is_sender: Some(is_sender),
             sender_id: None,
             at,
             text: text.into(),
@@ -425,7 +435,8 @@ impl Provider for FakeProvider {
     }
 
     fn time(&self) -> Option<ProviderTime> {
-        let now = self.clock.now();
+        // Its clock is not set with ours.
+        let now = at(0) + self.clock.monotonic();
         Some(ProviderTime { earliest: now, latest: now })
     }
 }

@@ -381,3 +381,25 @@ async fn a_clock_that_is_set_while_a_chat_is_read_back_hides_no_other_message() 
         bench.finish().await;
     }
 }
+
+/// The answer is dated by the clock that the stored times still follow, and moves with them.
+#[tokio::test]
+async fn an_answer_that_is_read_while_the_clock_is_set_stops_what_waits_for_it() {
+    for hours in HOURS {
+        let mut bench = bench().await;
+        bench.policy.reply.check = true;
+        bench.enqueue(to_chat("c", "first")).await;
+        bench.start().await;
+        bench.until_sent(1).await;
+        bench.advance(seconds(600)).await;
+        bench.provider.show("c", "first", bench.sends()[0].wall);
+        bench.provider.show_answer("c", bench.clock_now());
+        bench.provider.set_clock_at_next_read(SignedDuration::from_hours(hours));
+        let follow_up = NewMessage { stop_on_reply: Some(true), ..to_chat("c", "second") };
+        let follow_up = bench.enqueue(follow_up).await;
+        bench.advance(seconds(120)).await;
+        assert_eq!(bench.state(follow_up).await, (StateName::Cancelled, Reason::Replied), "{hours} h");
+        assert_eq!(bench.sends().len(), 1, "{hours} h");
+        bench.finish().await;
+    }
+}
