@@ -22,7 +22,8 @@ use crate::store::{ClockReading, ClockStep, Store, StoreError};
 /// The longest that a client is kept waiting.
 const AT_MOST: Duration = Duration::from_secs(2);
 
-/// While it is held, stored times do not follow the wall clock. Whoever holds it asks for no other.
+/// While it is held, stored times do not follow the wall clock. A task that holds one must not ask for another: a move
+/// that waits would come between.
 pub(super) type Dating<'a> = RwLockReadGuard<'a, ()>;
 
 /// The two clocks when the stored times last agreed with them.
@@ -48,7 +49,7 @@ impl WallClock {
         ClockStep::between(after(agreed.0, elapsed.saturating_sub(agreed.1)), now)
     }
 
-    /// Waits until nobody is about to store a time; nobody does while the result is held.
+    /// Waits until no [`Dating`] is held; there is none while the result is.
     pub(super) async fn may_follow(&self) -> RwLockWriteGuard<'_, ()> {
         self.dating.write().await
     }
