@@ -74,7 +74,7 @@ pub(super) fn gave_up() -> Unread {
     Unread { problem: Box::new(problem), down: None, hold: None }
 }
 
-/// Makes one read with a permit; the error says when the account runs again.
+/// Makes one read with a permit; the error says when the account runs again. It gives up when the wall clock is set.
 pub(super) async fn read<'a, T>(
     shared: &'a Shared,
     run: &mut AccountRun,
@@ -88,6 +88,8 @@ pub(super) async fn read<'a, T>(
             Ok(read)
         }
         () = shared.stopping.cancelled() => Err(Wake::Idle),
+        // Every account waits for the end of this step.
+        () = shared.wall_clock.is_waited_for() => Err(Wake::Now),
     }
 }
 

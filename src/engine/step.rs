@@ -280,6 +280,7 @@ async fn typing(
         // The indicator has missed its moment; the send does not wait for it.
         () = shared.clock.sleep(lasts.max(SHORTEST_TYPING)) => Ok(()),
         () = shared.stopping.cancelled() => Ok(()),
+        () = shared.wall_clock.is_waited_for() => Ok(()),
     };
     if let Err(unread) = shown {
         if limited(shared, run, &unread, after(now, shared.clock.monotonic() - monotonic)).await? {

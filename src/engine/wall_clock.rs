@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 
 use super::{EngineHandle, Shared};
 use crate::clock::Clock;
@@ -32,6 +32,8 @@ pub(super) struct WallClock {
     steps: AtomicU64,
     followed: Notify,
     dating: RwLock<()>,
+    /// Whether stored times wait for every [`Dating`] to be dropped.
+    waits: watch::Sender<bool>,
     /// See `EngineParts::stale_after`.
     stale_after: Option<Duration>,
 }
@@ -40,7 +42,7 @@ impl WallClock {
     pub(super) fn new(clock: &dyn Clock, stale_after: Option<Duration>) -> Self {
         let agreed = Mutex::new((clock.now(), clock.elapsed()));
         let (steps, followed, dating) = (AtomicU64::new(0), Notify::new(), RwLock::new(()));
-        Self { agreed, steps, followed, dating, stale_after }
+        Self { agreed, steps, followed, dating, waits: watch::Sender::new(false), stale_after }
     }
 
     /// Returns by how much the clock was set since the stored times agreed with it, if it was set.
@@ -51,7 +53,16 @@ impl WallClock {
 
     /// Waits until no [`Dating`] is held; there is none while the result is.
     pub(super) async fn may_follow(&self) -> RwLockWriteGuard<'_, ()> {
-        self.dating.write().await
+        self.waits.send_replace(true);
+        let alone = self.dating.write().await;
+        self.waits.send_replace(false);
+        alone
+    }
+
+    /// Returns when stored times wait for this task, which holds a [`Dating`]: it gives up what may take long.
+    pub(super) async fn is_waited_for(&self) {
+        let mut waits = self.waits.subscribe();
+        let _the_sender_lives_as_long_as_this = waits.wait_for(|waits| *waits).await;
     }
 
     /// Records that the stored times have followed.
@@ -125,13 +136,20 @@ impl Shared {
 }
 
 impl EngineHandle {
-    /// Returns the time with which a person's request may be stored at once; see `Shared::settled_now`. Waits at most
-    /// 2 s for stored times to follow a clock that was set, then returns the time that moves with them.
-    pub async fn settled_now(&self) -> Timestamp {
+    /// Returns the time with which a request of a person or a program is stored while the second value is held; see
+    /// `Shared::settled_now`. Waits at most 2 s for stored times to follow a clock that was set, then returns the time
+    /// that moves with them.
+    pub(crate) async fn settled(&self) -> (Timestamp, Option<Dating<'_>>) {
         tokio::select! {
-            (now, _dating) = self.shared.settled_now() => now,
-            () = self.shared.clock.sleep(AT_MOST) => self.shared.unset_now(),
+            biased;
+            (now, dating) = self.shared.settled_now() => (now, Some(dating)),
+            () = self.shared.clock.sleep(AT_MOST) => (self.shared.unset_now(), None),
         }
+    }
+
+    /// Returns the same for what is stored at once.
+    pub async fn settled_now(&self) -> Timestamp {
+        self.settled().await.0
     }
 
     /// Returns a time that may be stored while the second value is held, however long the stored times take to follow.

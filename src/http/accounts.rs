@@ -209,7 +209,7 @@ async fn resume_scope(state: Arc<AppState>, account: Option<String>, body: &[u8]
     let work = Arc::clone(&state);
     let resumed = state
         .spawn_detached(async move {
-            let now = work.engine.settled_now().await;
+            let (now, _dating) = work.engine.settled().await;
             let accepted = restored && work.store.accept_restored(now).await?;
             let resumed = work.store.resume(scope.clone(), lift_hold, now).await?;
             if resumed == store::Resumed::Unknown {

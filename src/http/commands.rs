@@ -84,7 +84,7 @@ async fn carry_out(
     instruction: &Instruction,
     dry_run: bool,
 ) -> Result<Vec<store::Commanded>, ApiError> {
-    let now = state.engine.settled_now().await;
+    let (now, _dating) = state.engine.settled().await;
     let results = state.store.command(ids, instruction, &state.limits(), dry_run, now).await?;
     let changed = results.iter().filter(|_| !dry_run).filter_map(|result| match result {
         store::Commanded::Done { accounts, .. } => Some(accounts),

@@ -136,11 +136,11 @@ async fn store(
     let work = Arc::clone(&state);
     state
         .spawn_detached(async move {
-            let now = work.engine.now();
+            let (now, _dating) = work.engine.settled().await;
             let due = |message: &NewMessage| message.not_before.map_or(now, |at| at.max(now));
             let accounts: Vec<_> =
                 messages.iter().map(|message| (message.account_id.clone(), due(message))).collect();
-            let stored = work.store.enqueue_with(messages, blobs, mode, work.engine.now()).await?;
+            let stored = work.store.enqueue_with(messages, blobs, mode, now).await?;
             work.engine.wake_at(accounts);
             for one in &stored {
                 if let Enqueued::Accepted(id) = one {

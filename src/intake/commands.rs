@@ -65,7 +65,7 @@ async fn serve(state: &AppState, commands: &mut ExternalCommands, after: i64) ->
 
 /// Carries out one command; returns `false` if it waits for the admission of its message.
 async fn carry_out(state: &AppState, asked: InsertedCommand) -> Result<bool, StoreError> {
-    let now = state.engine.settled_now().await;
+    let (now, _dating) = state.engine.settled().await;
     let id = asked.id;
     let result = state.store.carry_out(asked, state.limits(), now).await?;
     match result {

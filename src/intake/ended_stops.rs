@@ -63,11 +63,11 @@ async fn apply(
                 freed.push(AccountId::new(key.clone()));
             }
             ChangedStop::Ended(key) => {
-                let now = state.engine.settled_now().await;
+                let (now, _dating) = state.engine.settled().await;
                 freed.extend(state.store.release_from(key, now).await?.accounts);
             }
             ChangedStop::Suppresses(id) => {
-                let now = state.engine.settled_now().await;
+                let (now, _dating) = state.engine.settled().await;
                 let (_, accounts) = state.store.apply_stop(*id, now).await?;
                 state.engine.wake_at(accounts.into_iter().map(|account| (account, now)));
             }

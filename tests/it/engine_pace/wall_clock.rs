@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use outboxd::clock::{Clock as _, SystemClock};
 use outboxd::domain::calendar::{Calendar, parse_spans};
 use outboxd::domain::caps::parse_caps;
-use outboxd::domain::message::NewMessage;
+use outboxd::domain::message::{Inbox, NewMessage};
 use outboxd::domain::policy::{Absent, ReconcilePolicy};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
@@ -19,7 +19,7 @@ use super::bench::Bench;
 use super::carrier::{Answer, Kind};
 use super::time::seconds;
 use super::{SEED, assert_paced};
-use crate::queue::{account, to_chat};
+use crate::queue::{account, to_chat, to_user};
 
 const HOURS: [i64; 6] = [-1, 1, -26, 26, -24 * 400, 24 * 4000];
 
@@ -402,4 +402,22 @@ async fn an_answer_that_is_read_while_the_clock_is_set_stops_what_waits_for_it()
         assert_eq!(bench.sends().len(), 1, "{hours} h");
         bench.finish().await;
     }
+}
+
+/// Stored times follow at once although an account waits for a look-up, which is made again.
+#[tokio::test]
+async fn a_look_up_that_hangs_when_the_clock_is_set_holds_no_other_account_up() {
+    let mut bench = bench().await;
+    bench.provider.hang_facts(&["inboxes"]);
+    bench.start().await;
+    bench.enqueue(to_user("u", Inbox::OfPolicy)).await;
+    bench.settle().await;
+    set_clock(&mut bench, -1, When::Running).await;
+    bench.enqueue(NewMessage { account_id: account("2"), ..to_chat("c", "x") }).await;
+    bench.settle().await;
+    assert_eq!(bench.sends().len(), 1, "without a moment's delay");
+    // The inboxes are not waited for any longer than before.
+    bench.until_sent(2).await;
+    assert_eq!(bench.sends()[1].at_ms, 5000);
+    bench.finish().await;
 }
