@@ -259,8 +259,7 @@ async fn settle(
         key_refused: consequence.key_refused,
     };
     let is_doubt = settlement.message.name() == StateName::Uncertain;
-    record(shared, settlement).await;
-    drop(dating);
+    record(shared, settlement, dating).await;
     let is_accepted = state == StateName::Sent;
     let status = status
         .map_or_else(|| if is_answered { "2xx" } else { "none" }.to_owned(), |status| status.to_string());
@@ -329,7 +328,8 @@ async fn inmails_wait(
 }
 
 /// Records an outcome. This must not fail: it is retried until it succeeds or the daemon must stop.
-async fn record(shared: &Shared, settlement: Settlement) {
+async fn record(shared: &Shared, settlement: Settlement, dating: Dating<'_>) {
+    let mut dating = Some(dating);
     loop {
         match shared.store.settle(settlement.clone()).await {
             Ok(true) => return,
@@ -346,6 +346,8 @@ async fn record(shared: &Shared, settlement: Settlement) {
             }
             Err(error) => {
                 tracing::error!(error = error.chain(), "the outcome cannot be recorded yet; trying again");
+                // A row that cannot be written must not hold every account up when the clock is set.
+                drop(dating.take());
                 shared.clock.sleep(SETTLE_AGAIN).await;
             }
         }
