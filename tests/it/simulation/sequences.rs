@@ -219,7 +219,7 @@ async fn one_more(life: &Life<'_>, notes: &mut Notes, dice: &mut Dice) {
 
 /// Enqueues steps; notes which are acknowledged, and every verdict that is wrong.
 async fn give(life: &Life<'_>, notes: &mut Notes, steps: &[AskedStep]) {
-    let now = life.universe.clock.now();
+    let now = life.handle().settled_now().await;
     let rows = steps.iter().map(message).collect();
     let verdicts = life.store.enqueue_with(rows, Vec::new(), EnqueueMode::Each, now).await;
     for (step, verdict) in steps.iter().zip(verdicts.expect("the queue answers")) {
@@ -275,7 +275,7 @@ async fn stop(life: &Life<'_>, notes: &mut Notes, dice: &mut Dice) {
         0 => What::Campaign(step.campaign),
         _ => What::Person(step.person),
     };
-    let now = life.universe.clock.now();
+    let now = life.handle().settled_now().await;
     let until = (below(dice, 2) == 0).then(|| now + seconds(dice.random_range(60..2 * DAY)));
     let key = key_of(&what);
     // The later stop replaces the earlier one. If the process dies meanwhile, either may hold.
@@ -315,7 +315,7 @@ fn in_force(notes: &Notes, holds: bool) -> Vec<What> {
 
 async fn lift(life: &Life<'_>, notes: &mut Notes, what: &What) {
     end(notes, what, life.universe.clock.monotonic());
-    let now = life.universe.clock.now();
+    let now = life.handle().settled_now().await;
     life.store.lift(key_of(what), None, now).await.expect("the queue answers");
     life.handle().wake_everything().await.expect("the queue answers");
 }
@@ -351,7 +351,7 @@ pub(super) async fn audit(life: &Life<'_>, notes: &mut Notes) {
 }
 
 async fn command(life: &Life<'_>, id: MessageId, command: Command) -> Commanded {
-    let done = queue::command(&life.store, id, command, life.universe.clock.now()).await;
+    let done = queue::command(&life.store, id, command, life.handle().settled_now().await).await;
     life.handle().wake_everything().await.expect("the queue answers");
     done.expect("an answer")
 }
