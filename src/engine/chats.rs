@@ -89,15 +89,15 @@ fn began(shared: &Shared, unresolved: &UnresolvedAttempt) -> Option<Timestamp> {
 /// Returns when the call began on this machine's clock. A clock that was set since is corrected by the elapsed time.
 fn by_wall_clock(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
     let passed = unresolved.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
-    let by_monotonic = passed.and_then(|passed| shared.clock.now().checked_sub(passed).ok());
+    let by_monotonic = passed.and_then(|passed| shared.unset_now().checked_sub(passed).ok());
     by_monotonic.map_or(unresolved.started_at, |at| at.min(unresolved.started_at))
 }
 
 /// Estimates when the call began on the provider's clock, if that is unknown: as long ago as this machine's clock
 /// shows, and never in the future. Good enough to look back from, not to date a message by.
 fn estimate(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
-    let by_ours = by_wall_clock(shared, unresolved).min(shared.clock.now());
-    let passed = shared.clock.now().duration_since(by_ours);
+    let by_ours = by_wall_clock(shared, unresolved).min(shared.unset_now());
+    let passed = shared.unset_now().duration_since(by_ours);
     let by_theirs = shared.provider.time().and_then(|time| time.earliest.checked_sub(passed).ok());
     by_theirs.unwrap_or(by_ours)
 }
