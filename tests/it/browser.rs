@@ -37,6 +37,25 @@ pub(crate) fn is_installed() -> bool {
     missing.is_empty()
 }
 
+/// Starts the driver at a port that it chooses; `None` if it ends at once.
+///
+/// It takes a free port of IPv4 and then needs the same one of IPv6, which may belong to another program.
+fn start_driver() -> Option<(Child, BufReader<ChildStdout>, u16)> {
+    let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn();
+    let mut driver = driver.unwrap_or_else(|error| {
+        panic!("chromedriver cannot be started ({error}): apt-get install chromium chromium-driver")
+    });
+    let mut output = BufReader::new(driver.stdout.take().unwrap());
+    let port = output.by_ref().lines().map_while(Result::ok).find_map(|line| {
+        let (_, port) = line.split_once("successfully on port ")?;
+        port.trim_end_matches('.').parse::<u16>().ok()
+    });
+    if port.is_none() {
+        driver.wait().unwrap();
+    }
+    Some((driver, output, port?))
+}
+
 /// A browser, and the driver that controls it.
 pub(crate) struct Browser {
     driver: Child,
@@ -48,16 +67,8 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) async fn start(has_script: bool) -> Self {
-        let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn();
-        let mut driver = driver.unwrap_or_else(|error| {
-            panic!("chromedriver cannot be started ({error}): apt-get install chromium chromium-driver")
-        });
-        let mut output = BufReader::new(driver.stdout.take().unwrap());
-        let port = output.by_ref().lines().map_while(Result::ok).find_map(|line| {
-            let (_, port) = line.split_once("successfully on port ")?;
-            port.trim_end_matches('.').parse::<u16>().ok()
-        });
-        let port = port.expect("chromedriver names its port; is chromium-driver whole?");
+        let started = (0..20).find_map(|_| start_driver());
+        let (driver, output, port) = started.expect("chromedriver names its port; is chromium-driver whole?");
         let profile = tempfile::tempdir().unwrap();
         let mut browser = Self { driver, _output: output, profile, client: None };
         let mut wanted = serde_json::Map::new();
