@@ -9,6 +9,7 @@ pub mod doctor;
 mod doors;
 mod housekeeping;
 mod limits;
+mod listeners;
 mod metrics;
 mod open_files;
 mod outbound;
@@ -46,8 +47,8 @@ use crate::provider::{Dialect, Provider, Unipile, UnipileOptions};
 use crate::store::{Store, StoreOptions};
 use crate::tasks::{Pulse, Tasks};
 use crate::telemetry;
-use doors::Doors;
 use housekeeping::Housekeeping;
+use listeners::Listeners;
 use outbound::Receivers;
 use webhooks::WebhookListener;
 
@@ -235,12 +236,21 @@ impl Application {
         provider: Arc<dyn Provider>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
+        // A daemon that cannot be reached must not start: it would send, or leave a new queue behind.
+        let bound_first = match Store::exists(&settings.store.path) {
+            Ok(false) => Some(Listeners::bind(settings).await?),
+            Ok(true) | Err(_) => None,
+        };
         let store = open_store(settings, clock.now()).await?;
-        // Before anything is sent: a daemon that cannot be reached must not start.
+        let Listeners { webhooks, metrics: metrics_door, doors } = match bound_first {
+            Some(bound) => bound,
+            None => Listeners::bind(settings).await?,
+        };
         let arrived = Arrived::default();
-        let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;
-        let metrics_door = metrics::bind(settings.metrics_listen).await?;
-        let doors = Doors::bind(settings).await?;
+        let listener = match webhooks {
+            Some(bound) => Some(WebhookListener::new(settings, bound, &store, &clock, &arrived).await?),
+            None => None,
+        };
         let parts = engine_parts(settings, store.clone(), provider, Arc::clone(&clock)).await?;
         let commits = store.watch().await.context("cannot watch the queue")?;
         let commands = store.watch_commands().await.context("cannot watch the queue")?;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::outbound::{self, Receivers};
 use super::{Application, limits, webhooks};
-use crate::config::{Change, Loaded, RetentionSettings, Settings, environment};
+use crate::config::{Change, Loaded, RetentionSettings, Settings, environment, find_file};
 use crate::engine::EngineHandle;
 use crate::http::{ApiTokens, AppState, RefusedReload};
 use crate::store::Store;
@@ -40,9 +40,10 @@ impl Reloader {
         }
     }
 
-    /// Reads the same file and the environment again.
+    /// Reads the same file and the environment again; without a file until now, one that stands at a default place.
     pub async fn reload(&mut self) {
-        let read = Settings::load(self.loaded.sources.file.as_deref(), environment());
+        let file = self.loaded.sources.file.clone().or_else(find_file);
+        let read = Settings::load(file.as_deref(), environment());
         let newer = match read {
             Ok(newer) => newer,
             Err(error) => {

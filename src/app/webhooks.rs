@@ -24,23 +24,21 @@ pub(super) struct WebhookListener {
 }
 
 impl WebhookListener {
-    /// Binds the configured address; `None` without one. Stored webhooks are reported to `arrived`.
+    /// Creates the receiver behind a listener. Stored webhooks are reported to `arrived`.
     ///
     /// # Errors
-    /// Returns an error if there is neither a configured secret nor a registered endpoint, or if the address cannot be
-    /// bound.
-    pub(super) async fn bind(
+    /// Returns an error if there is neither a configured secret nor a registered endpoint.
+    pub(super) async fn new(
         settings: &Settings,
+        listener: Listener,
         store: &Store,
         clock: &Arc<dyn Clock>,
         arrived: &Arrived,
-    ) -> anyhow::Result<Option<Self>> {
-        let Some(address) = settings.webhooks.listen else { return Ok(None) };
+    ) -> anyhow::Result<Self> {
         let registered = registered(store).await.context("cannot read the registered webhook endpoint")?;
         if registered.is_empty() {
             settings.require_webhook_secret()?;
         }
-        let listener = Listener::bind(address).await?;
         let webhooks = Webhooks::new(WebhookParts {
             store: store.clone(),
             clock: Arc::clone(clock),
@@ -51,7 +49,7 @@ impl WebhookListener {
             connections: settings.webhooks.connections.min(open_files::places(WEBHOOKS)),
         });
         webhooks.set_registered(registered);
-        Ok(Some(Self { listener, webhooks }))
+        Ok(Self { listener, webhooks })
     }
 
     /// Returns the receiver, for the status and for reloads.

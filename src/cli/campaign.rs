@@ -178,13 +178,13 @@ async fn done_by(client: &Client, row: &Row) -> Result<(), Failure> {
         Some(at) if summary.goes_alone() => {
             format!("{} of {} messages {}", summary.sent, summary.messages, by(at))
         }
-        _ if summary.need_person() == summary.messages => String::new(),
+        _ if summary.need_person() + summary.not_sent() == summary.messages => String::new(),
         _ => {
-            let left = summary.messages - summary.sent - summary.need_person();
+            let left = summary.messages - summary.sent - summary.need_person() - summary.not_sent();
             format!("{left} of {} messages have no time yet: see `outboxd forecast`\n", summary.messages)
         }
     };
-    for waiting in summary.waiting.iter().filter(|waiting| waiting.needs_person) {
+    for waiting in summary.waiting.iter().filter(|waiting| waiting.needs_person || waiting.is_the_end()) {
         text += &format!("{}\n", waiting.text().replacen(": ", ":\n  ", 1));
     }
     render::print(&text)

@@ -12,6 +12,7 @@ use super::Json;
 use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
 use super::files::text_of;
+use super::import::unknown_account;
 use super::label::parse_label;
 use super::refusals::Refusals;
 use super::render;
@@ -82,7 +83,7 @@ pub(super) struct Move {
 #[derive(Debug, Args)]
 pub(super) struct Priority {
     /// -100 to 100; the higher goes first
-    #[arg(value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-100..=100))]
     number: i64,
     #[command(flatten)]
     plain: Plain,
@@ -185,6 +186,9 @@ pub(super) async fn cancel_campaign(client: &Client, asked: CancelCampaign) -> R
 /// Moves messages to another account.
 pub(super) async fn move_to(client: &Client, asked: Move) -> Result<Exit, Failure> {
     let Move { to, plain: Plain { which, campaign } } = asked;
+    if let Some(unknown) = unknown_account(client, &to).await {
+        render::note(&unknown);
+    }
     let edit = Some(json!({ "account_id": to }));
     run(client, Asked { command: "edit", word: "moved", edit, which, campaign }).await
 }

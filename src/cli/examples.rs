@@ -27,7 +27,7 @@ const ALL: &[(&str, &str)] = &[
     (
         "list",
         "outboxd list --campaign autumn --state failed,rejected\n\
-         outboxd list --campaign autumn --state queued --all | cut -f1 | \\\n  outboxd cancel -\n\
+         outboxd list --campaign autumn --state queued --all | cut -f1 | \\\n  outboxd cancel --yes -\n\
          Columns: id, account, state, to, why, when. Piped, they are separated by tabs and have no header. \
          A narrow terminal shows the end of an id, which every command accepts.",
     ),
@@ -60,7 +60,7 @@ const ALL: &[(&str, &str)] = &[
     (
         "retry",
         "outboxd retry 6d6bd82b\n\
-         outboxd list --state failed --json | jq -r '.data[].id' | outboxd retry -",
+         outboxd list --state failed --all --json | jq -r '.data[].id' | outboxd retry --yes -",
     ),
     ("cancel", "outboxd cancel 6d6bd82b\noutboxd cancel --person ACoA1 --note 'left the company'"),
     (

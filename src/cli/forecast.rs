@@ -142,6 +142,8 @@ impl Waiting {
     pub(super) fn text(&self) -> String {
         let Self { reason, why, needs_person, messages } = self;
         let wait = match (messages, needs_person) {
+            (1, _) if self.is_the_end() => "is not sent",
+            (_, _) if self.is_the_end() => "are not sent",
             (1, true) => "waits for a person",
             (1, false) => "waits",
             (_, true) => "wait for a person",

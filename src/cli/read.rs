@@ -129,7 +129,11 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
     if seen == 0 {
         client.knows(list.campaign.as_deref(), list.account.as_deref()).await?;
     }
+    let is_cut = cursor.is_some();
     if list.json.json {
+        if is_cut {
+            render::note(&newest(seen));
+        }
         return Ok(Exit::Done);
     }
     if terminal && seen > 0 {
@@ -142,10 +146,14 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
             Some("review") => "nothing waits for a person",
             _ => "no messages; `outboxd status` shows what there is, `outboxd enqueue` adds some",
         });
-    } else if cursor.is_some() {
-        render::note(&format!("these are the newest {seen}; `--all` shows every one"));
+    } else if is_cut {
+        render::note(&newest(seen));
     }
     Ok(Exit::Done)
+}
+
+fn newest(seen: usize) -> String {
+    format!("these are the newest {seen}; `--all` shows every one")
 }
 
 /// Returns the filters and the size of the next page as query parameters.

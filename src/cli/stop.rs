@@ -90,7 +90,7 @@ impl Concerned {
     /// Returns the command that lifts the stop.
     fn go(&self, (scope, key): (&str, &str)) -> String {
         let account = self.account.iter().flat_map(|account| [" --account ".to_owned(), word(account)]);
-        format!("outboxd go --{scope} {}{}", word(key), account.collect::<String>())
+        format!("outboxd go {}{}", option(scope, key), account.collect::<String>())
     }
 
     fn missing(&self, verb: &str) -> Option<Failure> {
@@ -216,12 +216,18 @@ pub(super) fn remaining(stops: &[Row]) -> String {
 /// Returns the command that lifts a stop.
 fn lift(stop: &Row) -> String {
     let account = stop.account_id.as_deref().map(|account| format!(" --account {}", word(account)));
-    let (account, key) = (account.unwrap_or_default(), word(&stop.key));
+    let account = account.unwrap_or_default();
     match (stop.reason.as_str(), stop.scope.as_str()) {
-        ("suppressed", "chat") => format!("outboxd suppress remove --chat {key}{account}"),
-        ("suppressed", _) => format!("outboxd suppress remove {key}{account}"),
-        (_, scope) => format!("outboxd go --{scope} {key}{account}"),
+        ("suppressed", "chat") => format!("outboxd suppress remove {}{account}", option("chat", &stop.key)),
+        ("suppressed", _) => format!("outboxd suppress remove {}{account}", word(&stop.key)),
+        (_, scope) => format!("outboxd go {}{account}", option(scope, &stop.key)),
     }
+}
+
+/// Returns an option with its value, as a shell takes it: a value that looks like an option is joined to its name.
+fn option(name: &str, value: &str) -> String {
+    let between = if value.starts_with('-') { '=' } else { ' ' };
+    format!("--{name}{between}{}", word(value))
 }
 
 async fn list(globals: &Globals, concerned: &Concerned, json: Json) -> Result<Exit, Failure> {
@@ -287,6 +293,7 @@ mod tests {
     fn the_command_that_lifts_a_stop_works_as_it_is() {
         let autumn = Concerned::campaign("autumn".to_owned());
         assert_eq!(autumn.go(("campaign", "autumn")), "outboxd go --campaign autumn");
+        assert_eq!(autumn.go(("campaign", "-dash")), "outboxd go --campaign=-dash");
         let one = Concerned { account: Some("acc_1".to_owned()), ..autumn };
         assert_eq!(one.go(("campaign", "it's on")), r"outboxd go --campaign 'it'\''s on' --account acc_1");
     }

@@ -175,8 +175,17 @@ enum Meant {
     OfDay(Time),
 }
 
+/// Returns `text` with an hour of two digits: `tomorrow 9:00` means 09:00.
+fn with_whole_hour(text: &str) -> String {
+    let (day, time) = text.split_at(text.rfind([' ', 'T']).map_or(0, |at| at + 1));
+    let is_short = time.find(':') == Some(1) && time.starts_with(|first: char| first.is_ascii_digit());
+    if is_short { format!("{day}0{time}") } else { text.to_owned() }
+}
+
 /// Parses `text`, relative to the day of `now`.
 fn local(text: &str, now: &Zoned) -> Option<Meant> {
+    let text = with_whole_hour(text);
+    let text = text.as_str();
     let on = |date: Date, text: &str| Some(Meant::Time(date.to_datetime(text.trim().parse::<Time>().ok()?)));
     if let Some(rest) = text.strip_prefix("tomorrow ") {
         return on(now.date().tomorrow().ok()?, rest);
@@ -309,6 +318,9 @@ mod tests {
             ("2026-07-01T09:00:30", Some("2026-07-01T07:00:30.000Z")),
             ("2026-11-30", Some("2026-11-29T23:00:00.000Z")),
             ("10:00", Some("2026-11-22T09:00:00.000Z")),
+            ("9:45", Some("2026-11-22T08:45:00.000Z")),
+            ("tomorrow 9:00", Some("2026-11-23T08:00:00.000Z")),
+            ("2026-11-30 9:00", Some("2026-11-30T08:00:00.000Z")),
             ("09:30", Some("2026-11-23T08:30:00.000Z")),
             ("today 08:00", Some("2026-11-22T07:00:00.000Z")),
             (" tomorrow 09:00 ", Some("2026-11-23T08:00:00.000Z")),

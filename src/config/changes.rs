@@ -108,5 +108,6 @@ impl Loaded {
         let live = newer.values.iter().filter(|(key, _)| is_live(key));
         self.values.extend(live.map(|(key, value)| (key.clone(), value.clone())));
         self.settings.webhooks.secrets.clone_from(&newer.settings.webhooks.secrets);
+        self.sources.clone_from(&newer.sources);
     }
 }

@@ -111,6 +111,11 @@ reasons! {
 }
 
 impl Reason {
+    /// Returns whether it is a stop of the person, the chat or the campaign that can end by itself.
+    pub fn is_stop(self) -> bool {
+        matches!(self, Self::Stopped | Self::OwnerWrote | Self::OutOfOffice)
+    }
+
     /// Returns whether a message can be deferred until a time for this reason, without an attempt.
     pub fn defers(self) -> bool {
         matches!(

@@ -157,6 +157,11 @@ impl EngineHandle {
         self.shared.settled_now().await
     }
 
+    /// Returns how often the stored times have followed a clock that was set.
+    pub(crate) fn clock_steps(&self) -> u64 {
+        self.shared.wall_clock.steps()
+    }
+
     /// Returns Unipile's time at the time `at` of the wall clock; `None` until an answer of Unipile has carried a date.
     pub fn provider_time_at(&self, at: Timestamp) -> Option<Timestamp> {
         let theirs = self.shared.provider.time()?;

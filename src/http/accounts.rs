@@ -167,7 +167,7 @@ async fn pause_scope(
 ) -> Answer<Paused> {
     let zone =
         account.as_ref().map_or(TimeZone::UTC, |id| state.engine.policy(&AccountId::new(id)).zone.clone());
-    let now = state.engine.settled_now().await;
+    let (now, _dating) = state.engine.settled().await;
     let request = PauseRequest { actor, ..pause_request(body, now, zone)? };
     let until = request.until;
     let scope = scope(account.as_ref());

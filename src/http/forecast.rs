@@ -18,6 +18,7 @@ use super::verdicts::{
 };
 use super::{Answer, App, AppState, Parameters, body, render, wire};
 use crate::domain::message::{AccountId, NewMessage};
+use crate::domain::reason::Reason;
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
 use crate::store::{EnqueueMode, Enqueued, StepContents};
 use crate::types::forecast::{Assumed, CampaignForecast, Day, Forecast, KeptAccount, Waiting};
@@ -198,7 +199,7 @@ pub(super) fn summary(of: &Summary) -> types::forecast::Summary {
     let last = |place: usize| of.last_at.map(|at| Time(at[place]));
     let waiting = of.waiting.iter().map(|(wait, messages)| Waiting {
         reason: wait.reason.as_str().to_owned(),
-        why: wait.reason.sentence().to_owned(),
+        why: sentence(wait.reason).to_owned(),
         needs_person: wait.needs_person,
         messages: *messages,
     });
@@ -209,6 +210,15 @@ pub(super) fn summary(of: &Summary) -> types::forecast::Summary {
         last_at: last(1),
         last_at_range: [last(0), last(2)],
         waiting: waiting.collect(),
+    }
+}
+
+/// Returns the sentence of a reason, for messages whose end is still to come.
+fn sentence(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Expired => "It expires before its turn.",
+        Reason::StepStopped => "A step before it is not sent, so it is cancelled.",
+        _ => reason.sentence(),
     }
 }
 

@@ -85,8 +85,9 @@ pub(super) async fn replay(State(state): App, Id(name): Id, Options(body): Optio
 }
 
 async fn go_on(state: &AppState, name: String, from: Option<i64>) -> Answer<HookEnabled> {
+    let (now, _dating) = state.engine.settled().await;
     if !state.hooks().iter().any(|hook| hook.name == name)
-        || !state.store.enable_hook(&name, from, state.engine.now()).await?
+        || !state.store.enable_hook(&name, from, now).await?
     {
         return Err(ApiError::not_found(Missing::Hook, &name));
     }

@@ -70,9 +70,12 @@ pub(super) async fn erase(State(state): App, Id(id): Id, Options(body): Options)
     let named_only =
         keys.first().is_some_and(|key| ids::name_of(key).is_some() || ids::possible_name(key).is_some());
     let name = name.filter(|_| named_only).map(str::to_owned);
-    let now = state.engine.settled_now().await;
     let work = Arc::clone(&state);
-    let erased = state.spawn_detached(async move { Ok(work.store.erase(keys, note, now).await?) }).await?;
+    let erased = state.spawn_detached(async move {
+        let (now, _dating) = work.engine.settled().await;
+        Ok(work.store.erase(keys, note, now).await?)
+    });
+    let erased = erased.await?;
     Ok(Json(Erased {
         messages: erased.messages,
         cancelled: erased.cancelled,

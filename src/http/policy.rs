@@ -96,7 +96,7 @@ async fn put_in_force(
     if !above.is_empty() {
         return Err(unprocessable(above));
     }
-    let now = state.engine.now();
+    let (now, _dating) = state.engine.settled().await;
     state.store.set_rules(account.id.clone(), rules.clone(), Value::Object(changes), now).await?;
     state.engine.set_policy(account.id, policy);
     Ok(rules)

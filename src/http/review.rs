@@ -60,7 +60,8 @@ pub(super) async fn decide(State(state): App, Id(id): Id, Options(body): Options
     let work = Arc::clone(&state);
     let reviewed = state
         .spawn_detached(async move {
-            let reviewed = work.store.review(message_id, decision, note, work.engine.now()).await?;
+            let (now, _dating) = work.engine.settled().await;
+            let reviewed = work.store.review(message_id, decision, note, now).await?;
             if let Reviewed::Done { account_id } = &reviewed {
                 work.engine.wake(account_id.clone());
             }
@@ -102,7 +103,7 @@ pub(super) async fn decide_all(State(state): App, Options(body): Options) -> Ans
     }
     let (work, meant) = (Arc::clone(&state), which.clone());
     let settled = state.spawn_detached(async move {
-        let now = work.engine.now();
+        let (now, _dating) = work.engine.settled().await;
         let (settled, accounts) = work.store.review_all(meant, decision, note, now).await?;
         work.engine.wake_at(accounts.into_iter().map(|account| (account, now)));
         Ok(settled)

@@ -106,18 +106,23 @@ pub(super) async fn stop(
     Options(body): Options,
 ) -> Result<Response, ApiError> {
     let body = wire::json(&body)?;
-    let now = state.engine.settled_now().await;
+    let (now, _dating) = state.engine.settled().await;
     match body {
         Value::Array(rows) if rows.len() > AT_ONCE => {
             let problem = format!("holds {} rows, {AT_ONCE} are allowed", rows.len());
             let refusal = FieldError::new(FieldErrorCode::TooLong, "", problem, "send them in parts");
             Err(ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal))
         }
-        Value::Array(rows) => Ok(Json(stop_rows(state, &actor, rows, now).await?).into_response()),
+        Value::Array(rows) => {
+            Ok(Json(stop_rows(Arc::clone(&state), &actor, rows, now).await?).into_response())
+        }
         one => {
             let stop = new_stop(&state, &actor, one, now)
                 .map_err(|wrong| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, wrong))?;
-            let answer = set(state, vec![stop.clone()], now).await?.pop().ok_or_else(ApiError::internal)?;
+            let answer = set(Arc::clone(&state), vec![stop.clone()], now)
+                .await?
+                .pop()
+                .ok_or_else(ApiError::internal)?;
             Ok(Json(stopped(&stop, &answer)).into_response())
         }
     }
@@ -233,10 +238,10 @@ pub(super) async fn go(State(state): App, Options(body): Options) -> Answer<Lift
             ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
         })?),
     };
-    let now = state.engine.settled_now().await;
     let work = Arc::clone(&state);
     let (lifted, remaining) = state
         .spawn_detached(async move {
+            let (now, _dating) = work.engine.settled().await;
             let lifted = work.store.lift(key.clone(), reason, now).await?;
             work.engine.wake_freed(lifted.accounts.clone());
             let mut remaining = Vec::new();

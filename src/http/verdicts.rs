@@ -56,7 +56,7 @@ pub(super) fn beside(clash: Clash) -> FieldError {
 
 pub(super) fn suppressed() -> FieldError {
     let problem = "is for a person on the suppression list";
-    let fix = "leave the row out; `outboxd suppress list` shows the list";
+    let fix = "leave it out; `outboxd suppress check` says since when, or that the person was erased";
     FieldError::new(FieldErrorCode::Suppressed, "", problem, fix)
 }
 

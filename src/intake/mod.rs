@@ -83,25 +83,37 @@ impl Intake {
         while batch.is_full {
             rows = (rows * 2).min(MOST_ROWS);
             let Self { state, inserts, woken, .. } = self;
-            let (admissions, accounts) = (batch.admissions, batch.accounts);
             // Wake them at once: the next rows may take long to arrive.
-            let admitted = async {
-                admit(state, admissions).await?;
-                wake(state, woken, accounts, true);
-                Ok::<(), StoreError>(())
-            };
-            let (admitted, following) = tokio::join!(admitted, next(state, inserts, rows));
-            admitted?;
+            let (admitted, following) =
+                tokio::join!(take(state, woken, batch, true), next(state, inserts, rows));
+            if !admitted? {
+                self.inserts.look_again();
+                return Ok(());
+            }
             batch = following?;
         }
-        admit(&self.state, batch.admissions).await?;
-        wake(&self.state, &mut self.woken, batch.accounts, is_busy);
+        if !take(&self.state, &mut self.woken, batch, is_busy).await? {
+            self.inserts.look_again();
+            return Ok(());
+        }
         if let Some(pause) = self.gathering.pause() {
             clock.sleep(pause).await;
             self.inserts.look_now();
         }
         Ok(())
     }
+}
+
+/// Stores the verdicts on rows and wakes their accounts. Returns `false`, and does nothing, if the wall clock was set since
+/// the rows were read: they carry times that have moved meanwhile.
+async fn take(state: &AppState, woken: &mut Woken, batch: Batch, is_busy: bool) -> Result<bool, StoreError> {
+    let (_, _dating) = state.engine.settled().await;
+    if state.engine.clock_steps() != batch.clock_steps {
+        return Ok(false);
+    }
+    admit(state, batch.admissions).await?;
+    wake(state, woken, batch.accounts, is_busy);
+    Ok(true)
 }
 
 /// Stores the verdicts on rows.
@@ -139,10 +151,13 @@ struct Batch {
     accounts: HashMap<AccountId, Timestamp>,
     /// Whether more rows wait.
     is_full: bool,
+    /// How often stored times had followed a clock that was set, before the rows were read.
+    clock_steps: u64,
 }
 
 /// Returns the next rows, at most `most`, as soon as there are some.
 async fn next(state: &Arc<AppState>, inserts: &mut ExternalInserts, most: u32) -> Result<Batch, StoreError> {
+    let clock_steps = state.engine.clock_steps();
     let rows = inserts.next(most, state.engine.clock()).await?;
     let mut is_full = inserts.more_wait();
     let (pulse, last) = (inserts.pulse(), rows.last().map(|row| row.seq));
@@ -160,7 +175,7 @@ async fn next(state: &Arc<AppState>, inserts: &mut ExternalInserts, most: u32) -
         inserts.go_on_after(judged);
         is_full = true;
     }
-    Ok(Batch { is_full, ..batch })
+    Ok(Batch { is_full, clock_steps, ..batch })
 }
 
 /// Validates rows until their files are too large to hold; at least one row.

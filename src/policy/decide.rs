@@ -266,7 +266,11 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
         gate(Reason::Held, message.held.then_some(Until::Person)),
         gate(Reason::StepBefore, step_before(input)),
         gate(Reason::StepWait, step_wait(input)),
-        gate(Reason::Scheduled, later(Some(message.due_at))),
+        // The end of a step's wait, which says more, is when it is due.
+        gate(
+            Reason::Scheduled,
+            later(Some(message.due_at)).filter(|_| !waits_until(message, message.due_at)),
+        ),
         gate(Reason::Retry, later(message.retry_at).filter(|_| message.deferred.is_none())),
         gate(Reason::Resolving, read_again(Reason::Resolving)),
         gate(Reason::NotConnected, read_again(Reason::NotConnected)),
@@ -290,6 +294,11 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
         gate(Reason::ApiTrial, tried_at(live.api_trial_until)),
         gate(Reason::ApiBusy, tried_at(live.api_busy_until)),
     ]
+}
+
+/// Returns whether a step waits as long as this or longer.
+fn waits_until(message: &Waiting, at: Timestamp) -> bool {
+    matches!(message.step, Some(StepWaiting::Until(until)) if until >= at)
 }
 
 /// Returns what a step waits for whose predecessor is not sent: the earliest time at which its own wait can end.
@@ -323,11 +332,8 @@ fn stopped(input: &DecisionInput<'_>) -> Gate {
     let DecisionInput { now, message, .. } = input;
     let stop = message.stop.filter(|stop| stop.until.is_none_or(|until| until > *now));
     // A step that a stop held keeps the reason until its own wait is over.
-    let waits = |at| matches!(message.step, Some(StepWaiting::Until(until)) if until >= at);
-    let held = message.retry_at.is_some_and(|at| at > *now && !waits(at));
-    let by_stop =
-        |reason: &Reason| matches!(reason, Reason::Stopped | Reason::OwnerWrote | Reason::OutOfOffice);
-    let lifted = message.deferred.filter(|reason| held && by_stop(reason));
+    let held = message.retry_at.is_some_and(|at| at > *now && !waits_until(message, at));
+    let lifted = message.deferred.filter(|reason| held && reason.is_stop());
     let reason = stop.map(|stop| stop.reason.reason()).or(lifted);
     let retry_at = message.retry_at.filter(|at| stop.is_none() && *at < FOREVER);
     let until = stop.and_then(|stop| stop.until).or(retry_at);

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::Time;
 use super::message::Verdict;
+use crate::domain::reason::Reason;
 
 /// A simulation with the rules that send.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -52,15 +53,27 @@ pub struct Waiting {
     pub messages: u64,
 }
 
+impl Waiting {
+    /// Returns whether these messages end without being sent.
+    pub(crate) fn is_the_end(&self) -> bool {
+        [Reason::Expired, Reason::StepStopped].iter().any(|reason| reason.as_str() == self.reason)
+    }
+}
+
 impl Summary {
     /// Returns how many messages wait for a person.
     pub(crate) fn need_person(&self) -> u64 {
         self.waiting.iter().filter(|waiting| waiting.needs_person).map(|waiting| waiting.messages).sum()
     }
 
-    /// Returns whether all messages are sent that wait for no person, and there are such.
+    /// Returns how many messages end without being sent.
+    pub(crate) fn not_sent(&self) -> u64 {
+        self.waiting.iter().filter(|waiting| waiting.is_the_end()).map(|waiting| waiting.messages).sum()
+    }
+
+    /// Returns whether all messages are sent that wait for no person and do not end before, and there are such.
     pub(crate) fn goes_alone(&self) -> bool {
-        self.sent > 0 && self.sent + self.need_person() == self.messages
+        self.sent > 0 && self.sent + self.need_person() + self.not_sent() == self.messages
     }
 }
 

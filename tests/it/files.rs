@@ -188,8 +188,14 @@ async fn the_log_of_a_killed_run_belongs_to_its_own_file() {
         sent(&daemon, number).await;
         daemon.kill();
     }
+    // A guard that was removed is written again.
+    let daemon = env.serve().await;
+    std::fs::remove_file(beside(&env, ".mark")).expect("the guard");
+    assert!(eventually(async || beside(&env, ".mark").exists()).await, "{}", env.log());
+    daemon.kill();
     // Moved as a whole, with its log and its restore guard.
     let daemon = env.serve().await;
+    assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
     sent(&daemon, 7).await;
     daemon.kill();
     let other = TestEnv::new().await.hasty();
@@ -266,6 +272,23 @@ async fn a_released_queue_that_is_lost_before_its_next_call_is_held_as_well() {
     }
     let daemon = env.serve().await;
     assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string());
+}
+
+#[tokio::test]
+async fn a_start_that_fails_at_a_socket_leaves_no_queue() {
+    let env = TestEnv::new().await;
+    let mut command = env.outboxd(&["serve"]);
+    command.env("OUTBOXD_API_SOCKET", env.path("nowhere").join("x.sock"));
+    let (code, said) = ends(command).await;
+    assert!(code == Some(1) && said.contains("nowhere"), "{code:?} {said}");
+    assert!(!env.database().exists(), "{said}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let mut command = env.outboxd(&["serve"]);
+    command.env("OUTBOXD_WEBHOOKS_LISTEN", &address).env("OUTBOXD_WEBHOOKS_SECRET", "s3cret");
+    let (code, said) = ends(command).await;
+    assert!(code == Some(1) && said.contains(&address), "{code:?} {said}");
+    assert!(!env.database().exists(), "{said}");
 }
 
 fn everything(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {

@@ -382,6 +382,29 @@ async fn a_forecast_counts_out_what_waits_for_a_person() {
 
 /// A stop without an end is lifted while another one, with an end, holds the same message: it goes when that one ends.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_has_an_end_although_one_of_its_messages_expires() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let tomorrow = SystemClock::new().now() + Duration::from_secs(24 * 3600);
+    let mut rows = Vec::new();
+    for n in 0..3 {
+        rows.push(json!({"account_id": "acc_1", "users_ids": format!("U{n}"), "text": format!("text {n}"),
+             "campaign": "autumn", "step": 1, "not_before": tomorrow.to_string()}));
+    }
+    rows[2]["expires_at"] = json!((tomorrow + Duration::from_millis(1)).to_string());
+    rows[2]["priority"] = json!(-100);
+    let (status, stored) = daemon.post("/v1/messages", &json!(rows).to_string()).await;
+    assert_eq!(status, 200, "{stored}");
+    let (_, campaign) = daemon.get("/v1/campaigns/autumn?done_by=true").await;
+    assert!(campaign["done_by"].is_string(), "{campaign}");
+    let (_, shown) = run(env.outboxd(&["campaign", "show", "autumn"]), "");
+    assert!(shown.contains("2 of 3 messages done by "), "{shown}");
+    assert!(shown.contains("1 is not sent:\n  It expires before its turn (expired)"), "{shown}");
+    let (_, said) = run(env.outboxd(&["forecast", "--campaign", "autumn"]), "");
+    assert!(said.contains("2 of 3 messages, the last one goes at "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_waits_no_longer_than_the_stop_that_is_left() {
     let (env, daemon) = quiet().await;
     let id = enqueue(&daemon, json!({"users_ids": "U1", "text": "hello", "campaign": "autumn"})).await;

@@ -175,6 +175,21 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     assert!(stopped.await, "it stops although its log is full");
 }
 
+#[tokio::test]
+async fn a_reload_reads_a_file_that_was_made_since_the_start() {
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    std::fs::write(env.path("outboxd.toml"), "[people]\nresolve = true\n").unwrap();
+    daemon.signal("-HUP");
+    let is_told = eventually(async || env.log().contains("people.resolve")).await;
+    assert!(is_told, "{}", env.log());
+    // From now on it is the daemon's file.
+    std::fs::remove_file(env.path("outboxd.toml")).unwrap();
+    daemon.signal("-HUP");
+    let is_refused = eventually(async || env.log().contains("the configuration is not reloaded")).await;
+    assert!(is_refused, "{}", env.log());
+}
+
 /// H11
 #[tokio::test]
 async fn sighup_reloads_the_configuration_and_keeps_the_old_one_if_the_new_one_is_wrong() {

@@ -108,6 +108,31 @@ async fn a_clock_that_is_wrong_by_years_holds_nothing_up_and_hurries_nothing() {
     assert!(none_waits.await);
 }
 
+/// While a lock holds the first rows up, the next ones are read; then the clock is set back by an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_read_before_the_clock_was_set_are_due_by_the_clock_that_is_right() {
+    let Some(env) = with_wrong_clock(TestEnv::new().await.hasty()) else { return };
+    set_clock(&env, 0);
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let other = rusqlite::Connection::open(env.database()).unwrap();
+    const ROWS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
+         INSERT INTO messages (account_id, chat_id, text) SELECT 'acc_1', 'chat_' || i, 'row ' || i FROM n";
+    other.execute_batch(&format!("BEGIN IMMEDIATE; {ROWS}; COMMIT; BEGIN IMMEDIATE")).unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    set_clock(&env, -3600);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    other.execute_batch("COMMIT").unwrap();
+    let none_is_new = eventually(async || env.sql("SELECT id FROM messages WHERE state = 'new'").is_empty());
+    assert!(none_is_new.await, "{}", env.log());
+    let is_set = "SELECT kind FROM events WHERE kind = 'daemon.clock_set'";
+    assert!(eventually(async || env.sql(is_set).len() == 1).await, "{}", env.log());
+    let late =
+        "SELECT id FROM messages WHERE julianday(due_at) > julianday('now', '-3600 seconds', '+60 seconds')";
+    assert_eq!(env.sql(late).len(), 0, "of 6,000 rows");
+    daemon.stop().await;
+}
+
 /// The owner's own words, an automatic answer and one with a date hold the follow-ups, each for its length, whatever the
 /// clock shows when they are heard and afterwards.
 #[tokio::test(flavor = "multi_thread")]

@@ -166,7 +166,7 @@ pub(super) async fn import(client: &Client, import: Import) -> Result<Exit, Fail
 }
 
 /// Returns what to say of an account that may be a typing error; `None` if the daemon knows it.
-async fn unknown_account(client: &Client, account: &str) -> Option<String> {
+pub(super) async fn unknown_account(client: &Client, account: &str) -> Option<String> {
     let is_unknown = client.knows(None, Some(account)).await.is_err_and(|failure| failure.is_not_found());
     is_unknown.then(|| {
         render::line(&format!(

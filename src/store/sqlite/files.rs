@@ -69,13 +69,17 @@ impl crate::store::Store {
         if let Ok(Content::Queue(version)) = place::content(self.inner.lock.database(), &self.inner.path) {
             self.inner.mark.note_file(version);
         }
-        self.inner.files.taken_away().or_else(|| match self.inner.lock.renew() {
+        let taken_away = self.inner.files.taken_away().or_else(|| match self.inner.lock.renew() {
             Err(error @ StoreError::Locked(_)) => Some(format!("the lock of the queue was lost: {error}")),
             Err(error) => {
                 tracing::warn!(error = error.chain(), "the lock file was removed and cannot be made again");
                 None
             }
             Ok(()) => None,
-        })
+        });
+        if taken_away.is_none() {
+            self.inner.mark.renew();
+        }
+        taken_away
     }
 }

@@ -12,8 +12,8 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ impl Noted {
 /// The open guard of a queue.
 pub(in crate::store) struct RestoreGuard {
     path: PathBuf,
-    file: File,
+    file: Mutex<File>,
     /// Its content when it was opened.
     found: Option<Noted>,
     noted: Mutex<Noted>,
@@ -99,12 +99,31 @@ impl RestoreGuard {
     pub(in crate::store) fn open(database: &Path) -> Result<Self> {
         let path = path(database);
         let failed = |source| StoreError::File { path: path.clone(), source };
-        let options =
-            File::options().read(true).write(true).create(true).truncate(false).mode(MODE).open(&path);
-        let file = options.map_err(failed)?;
+        let file = make(&path).map_err(failed)?;
         let found = read(&file).map_err(failed)?;
         let noted = Mutex::new(found.clone().unwrap_or_default());
-        Ok(Self { noted, found, path, file, drawn: AtomicI32::new(0) })
+        Ok(Self { noted, found, path, file: Mutex::new(file), drawn: AtomicI32::new(0) })
+    }
+
+    /// Writes the file again if it was removed.
+    pub(super) fn renew(&self) {
+        if self.path.try_exists().unwrap_or(true) {
+            return;
+        }
+        match make(&self.path) {
+            Ok(made) => {
+                *self.file() = made;
+                self.change(|_| {});
+                tracing::warn!(path = %self.path.display(), "the restore guard was removed; it is written again");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the restore guard was removed and cannot be made again");
+            }
+        }
+    }
+
+    fn file(&self) -> MutexGuard<'_, File> {
+        self.file.lock().expect("nothing panics while holding it")
     }
 
     /// Refuses a log that does not belong to its database. Call it before SQLite opens the two.
@@ -178,7 +197,7 @@ impl RestoreGuard {
     /// After a power cut this must not be older than the database.
     fn note_version(&self, version: Option<Version>) {
         self.change(|noted| noted.version = version);
-        if let Err(error) = self.file.sync_data() {
+        if let Err(error) = self.file().sync_data() {
             tracing::warn!(%error, path = %self.path.display(), "the restore guard cannot be flushed");
         }
     }
@@ -217,10 +236,14 @@ impl RestoreGuard {
     fn change(&self, change: impl FnOnce(&mut Noted)) {
         let mut noted = self.noted.lock().expect("nothing panics while holding it");
         change(&mut noted);
-        if let Err(error) = self.file.write_all_at(noted.line().as_bytes(), 0) {
+        if let Err(error) = self.file().write_all_at(noted.line().as_bytes(), 0) {
             tracing::warn!(%error, "the restore guard cannot be written; a restored copy may not be recognised");
         }
     }
+}
+
+fn make(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).mode(MODE).open(path)
 }
 
 /// Reads the file; `None` if it is new or unreadable.

@@ -20,7 +20,7 @@ use crate::domain::reason::Reason;
 use crate::domain::specifics::Specifics;
 use crate::domain::state::StateName;
 use crate::domain::step::{Step, StepWait, StepWaiting};
-use crate::domain::stop::{StopReason, StoppedBy};
+use crate::domain::stop::{FOREVER, StopReason, StoppedBy};
 use crate::store::StoreError;
 
 pub(in crate::store) type Result<T> = std::result::Result<T, StoreError>;
@@ -164,9 +164,18 @@ pub(in crate::store) fn step_wait(row: &SqliteRow) -> Result<Option<StepWait>> {
 pub(in crate::store) fn step_waiting(row: &SqliteRow) -> Result<Option<StepWaiting>> {
     Ok(match (step_wait(row)?, time(row, "wait_until")?) {
         (None, _) => None,
-        (Some(_), Some(until)) => Some(StepWaiting::Until(until)),
+        (Some(_), Some(until)) => Some(StepWaiting::Until(rest_of_wait(row)?.unwrap_or(until))),
         (Some(wait), None) => Some(StepWaiting::Before(wait)),
     })
+}
+
+/// Reads when the wait of a step ends that a stop with an end has interrupted: after that, as long as it lacked.
+fn rest_of_wait(row: &SqliteRow) -> Result<Option<Timestamp>> {
+    let is_stopped = reason(row, "reason")?.is_some_and(Reason::is_stop);
+    if !is_stopped || row.try_get::<Option<&str>, _>("wait_held_at")?.is_none() {
+        return Ok(None);
+    }
+    Ok(time(row, "retry_at")?.filter(|at| *at < FOREVER))
 }
 
 /// Reads the place of a message in its campaign.

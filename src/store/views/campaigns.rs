@@ -62,8 +62,8 @@ pub(super) const NAMES: &str = "WITH RECURSIVE names(name, n) AS ( \
      SELECT name FROM names WHERE name IS NOT NULL";
 
 pub(super) const COUNTS: &str = "SELECT step, count(*) AS messages, \
-       count(*) FILTER (WHERE state IN ('new', 'queued') AND NOT coalesce(step > 1 AND (wait_until IS NULL OR wait_until > ?2), 0)) AS queued, \
-       count(*) FILTER (WHERE state IN ('new', 'queued') AND coalesce(step > 1 AND (wait_until IS NULL OR wait_until > ?2), 0)) AS waiting, \
+       count(*) FILTER (WHERE state IN ('new', 'queued') AND NOT coalesce(step > 1 AND (wait_until IS NULL OR iif(wait_held_at IS NULL, wait_until, max(wait_until, coalesce(retry_at, ''))) > ?2), 0)) AS queued, \
+       count(*) FILTER (WHERE state IN ('new', 'queued') AND coalesce(step > 1 AND (wait_until IS NULL OR iif(wait_held_at IS NULL, wait_until, max(wait_until, coalesce(retry_at, ''))) > ?2), 0)) AS waiting, \
        count(*) FILTER (WHERE state IN ('sending', 'uncertain')) AS in_flight, count(*) FILTER (WHERE state = 'review') AS review, \
        count(*) FILTER (WHERE state = 'sent') AS sent, count(delivered_at) AS delivered, count(read_at) AS read, \
        count(replied_at) AS replied, count(*) FILTER (WHERE state IN ('cancelled', 'expired')) AS stopped, \

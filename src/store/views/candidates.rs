@@ -118,8 +118,8 @@ pub struct Candidates {
     pub virtual_time: u64,
     /// Whether campaigns take turns: at least one of them has been served.
     pub takes_turns: bool,
-    /// Whether due retries must return to their lanes first ([`Store::return_retries`]): more are due than `messages` holds,
-    /// or one keeps others of its thread waiting, which may go before it.
+    /// Whether messages that were deferred until now must return to their lanes first ([`Store::return_retries`]): more
+    /// are due than `messages` holds, or one keeps others of its thread waiting, which may go before it.
     pub returns_retries: bool,
     /// Whether the wait of a step has begun and its end is not computed; see [`Store::begun_waits`].
     pub has_begun_waits: bool,
@@ -138,7 +138,7 @@ const SHOWN_LATER: i64 = 8;
 pub(in crate::store) fn candidates_sql() -> String {
     const MESSAGE: &str = "m.seq, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
          m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
-         m.retry_at, m.reason, m.expires_at, m.wait, m.wait_until, m.held_at IS NOT NULL AS held, m.edits";
+         m.retry_at, m.reason, m.expires_at, m.wait, m.wait_until, m.wait_held_at, m.held_at IS NOT NULL AS held, m.edits";
     // In a thread in which something was sent: the chat of the message, the one with its user, or that of the group.
     const ASK_CHAT: &str = "CASE WHEN coalesce(m.stop_on_reply, m.campaign IS NOT NULL) AND EXISTS ( \
            SELECT 1 FROM messages s INDEXED BY messages_by_thread WHERE s.thread = m.thread AND s.account_id = m.account_id \
@@ -210,7 +210,8 @@ impl Store {
         let mut messages = found.iter().map(read_candidate).collect::<Result<Vec<_>>>()?;
         let read = messages.len();
         messages.retain(|message| !matches!(message.step, Some(StepWaiting::Before(_))));
-        let due = messages.iter().filter(|message| message.retry_at.is_some_and(|at| at <= now));
+        let is_due = |message: &&Candidate| message.retry_at.is_some_and(|at| at <= now);
+        let due = messages.iter().filter(is_due).filter(|message| message.attempts == 0);
         Ok(Some(Candidates {
             daemon: rows::daemon(row)?,
             account: rows::account(row)?,

@@ -126,7 +126,7 @@ fn select(text: &str, queue_position: &str) -> String {
     );
     format!(
         "SELECT m.seq, m.id, {target}, {text} AS text, m.pruned_at, m.typing, m.not_before, m.expires_at, \
-           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.step, m.wait, m.wait_until, m.meta, m.needs, m.provider_message_ids, \
+           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.step, m.wait, m.wait_until, m.wait_held_at, m.meta, m.needs, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, m.held_at IS NOT NULL AS held, h.id AS holder_id, h.state AS holder_state, \
            CASE WHEN h.state = 'queued' THEN max(h.due_at, coalesce(h.retry_at, h.wait_until, h.due_at)) \
              ELSE coalesce(h.retry_at, h.reconcile_at) END AS holder_retry_at, \

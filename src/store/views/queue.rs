@@ -55,7 +55,7 @@ pub struct QueuedMessage {
 /// Builds the statement behind [`Store::queued`]. Most queues have no stop.
 pub(in crate::store) fn queued_sql() -> String {
     format!(
-        "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.reason, m.expires_at, m.thread, m.step, m.wait, m.wait_until, \
+        "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.reason, m.expires_at, m.thread, m.step, m.wait, m.wait_until, m.wait_held_at, \
        m.step_key, m.held_at IS NOT NULL AS held, \
        (SELECT b.state FROM messages b WHERE b.seq = m.blocked_by AND b.state <> 'queued') AS blocker_state, \
        CASE WHEN EXISTS (SELECT 1 FROM stops) THEN {stop} END AS stop, \

@@ -312,3 +312,19 @@ async fn what_was_deferred_returns_to_its_place_when_others_wait_for_it() {
     assert_eq!(texts().await, ["normal", "urgent"], "the policy picks one of them");
     queue.check();
 }
+
+/// A failed attempt keeps the order of its chat until it is settled, whatever is more urgent.
+#[tokio::test]
+async fn what_was_tried_stays_before_the_others_of_its_chat_when_its_retry_is_due() {
+    let queue = Queue::new().await;
+    let first = queue.enqueue(to_chat("c", "first"), at(0)).await;
+    queue.attempt(first, 1, retry(at(60))).await;
+    let urgent = Precedence { urgent: true, ..Precedence::default() };
+    queue.enqueue(NewMessage { precedence: urgent, ..to_chat("c", "urgent") }, at(2)).await;
+    let due = queue.store.candidates(Asker::Engine, &account("1"), at(61)).await.unwrap().unwrap();
+    assert!(!due.returns_retries);
+    queue.store.return_retries(account("1"), at(61)).await.unwrap();
+    let heads = turn(&queue, 61).await.heads;
+    assert_eq!(heads.into_iter().map(|head| head.text).collect::<Vec<_>>(), ["first"]);
+    queue.check();
+}
