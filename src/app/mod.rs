@@ -146,6 +146,15 @@ fn door_parts(
 }
 
 /// Opens the queue, and adds a row for each account that the configuration names.
+/// Opens the queue and binds the sockets. A daemon that cannot be reached must not start: it would send, or leave a new queue.
+async fn open(settings: &Settings, now: Timestamp) -> anyhow::Result<(Store, Listeners)> {
+    if let Ok(false) = Store::exists(&settings.store.path) {
+        let listeners = Listeners::bind(settings).await?;
+        return Ok((open_store(settings, now).await?, listeners));
+    }
+    Ok((open_store(settings, now).await?, Listeners::bind(settings).await?))
+}
+
 async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store> {
     let options = StoreOptions { path: settings.store.path.clone(), readers: settings.store.readers };
     let store = Store::open(&options, now).await.map_err(|error| match place::refused(&error) {
@@ -236,21 +245,10 @@ impl Application {
         provider: Arc<dyn Provider>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        // A daemon that cannot be reached must not start: it would send, or leave a new queue behind.
-        let bound_first = match Store::exists(&settings.store.path) {
-            Ok(false) => Some(Listeners::bind(settings).await?),
-            Ok(true) | Err(_) => None,
-        };
-        let store = open_store(settings, clock.now()).await?;
-        let Listeners { webhooks, metrics: metrics_door, doors } = match bound_first {
-            Some(bound) => bound,
-            None => Listeners::bind(settings).await?,
-        };
+        let (store, Listeners { webhooks, metrics: metrics_door, doors }) =
+            open(settings, clock.now()).await?;
         let arrived = Arrived::default();
-        let listener = match webhooks {
-            Some(bound) => Some(WebhookListener::new(settings, bound, &store, &clock, &arrived).await?),
-            None => None,
-        };
+        let listener = WebhookListener::new(settings, webhooks, &store, &clock, &arrived).await?;
         let parts = engine_parts(settings, store.clone(), provider, Arc::clone(&clock)).await?;
         let commits = store.watch().await.context("cannot watch the queue")?;
         let commands = store.watch_commands().await.context("cannot watch the queue")?;

@@ -30,11 +30,12 @@ impl WebhookListener {
     /// Returns an error if there is neither a configured secret nor a registered endpoint.
     pub(super) async fn new(
         settings: &Settings,
-        listener: Listener,
+        listener: Option<Listener>,
         store: &Store,
         clock: &Arc<dyn Clock>,
         arrived: &Arrived,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(listener) = listener else { return Ok(None) };
         let registered = registered(store).await.context("cannot read the registered webhook endpoint")?;
         if registered.is_empty() {
             settings.require_webhook_secret()?;
@@ -49,7 +50,7 @@ impl WebhookListener {
             connections: settings.webhooks.connections.min(open_files::places(WEBHOOKS)),
         });
         webhooks.set_registered(registered);
-        Ok(Self { listener, webhooks })
+        Ok(Some(Self { listener, webhooks }))
     }
 
     /// Returns the receiver, for the status and for reloads.

@@ -129,31 +129,20 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
     if seen == 0 {
         client.knows(list.campaign.as_deref(), list.account.as_deref()).await?;
     }
-    let is_cut = cursor.is_some();
-    if list.json.json {
-        if is_cut {
-            render::note(&newest(seen));
-        }
-        return Ok(Exit::Done);
-    }
-    if terminal && seen > 0 {
+    if terminal && !list.json.json && seen > 0 {
         let when = format!("when ({})", times.zone());
         let header = ["id", "account", "state", "to", "why", when.as_str()].map(str::to_owned);
         render::print(&render::table_or_brief(&header, &rows, &brief))?;
     }
-    if seen == 0 {
+    if seen == 0 && !list.json.json {
         render::note(match list.state.as_deref() {
             Some("review") => "nothing waits for a person",
             _ => "no messages; `outboxd status` shows what there is, `outboxd enqueue` adds some",
         });
-    } else if is_cut {
-        render::note(&newest(seen));
+    } else if cursor.is_some() {
+        render::note(&format!("these are the newest {seen}; `--all` shows every one"));
     }
     Ok(Exit::Done)
-}
-
-fn newest(seen: usize) -> String {
-    format!("these are the newest {seen}; `--all` shows every one")
 }
 
 /// Returns the filters and the size of the next page as query parameters.

@@ -111,7 +111,7 @@ reasons! {
 }
 
 impl Reason {
-    /// Returns whether it is a stop of the person, the chat or the campaign that can end by itself.
+    /// Returns whether it is a stop of the person, the chat or the campaign, which may have an end.
     pub fn is_stop(self) -> bool {
         matches!(self, Self::Stopped | Self::OwnerWrote | Self::OutOfOffice)
     }

@@ -243,7 +243,7 @@ impl EngineHandle {
             daemon,
             policy,
             hours,
-            live: live(&self.shared, &account.id),
+            live: live(&self.shared, &account.id, Asker::People),
             account,
             ledger,
             selected,

@@ -28,7 +28,7 @@ use crate::policy::fair_share::FairShare;
 use crate::policy::forecast::{Follows, Forecast, Queued, Start, StepPlace, Wait, forecast_while};
 use crate::policy::hours::account_seed;
 use crate::policy::settle::after;
-use crate::store::{MessageView, QueuedMessage, StoreError};
+use crate::store::{Asker, MessageView, QueuedMessage, StoreError};
 
 /// How long a call is assumed to take if no call was measured.
 const CALL: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ impl EngineHandle {
         let (policy, turns) = (self.policy(&id), FairShare { virtual_time, finish });
         let ledger = self.ledger(&id, &policy).await?;
         let mut account = self.paced(&account);
-        account.next_call_at = account.next_call_at.max(live(&self.shared, &id).may_call_at());
+        account.next_call_at = account.next_call_at.max(live(&self.shared, &id, Asker::People).may_call_at());
         let (seed, daemon) = (self.shared.seed, Arc::clone(daemon));
         self.work(move |goes_on| {
             let start = Start {

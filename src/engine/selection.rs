@@ -127,7 +127,7 @@ pub(super) async fn selected(
         now,
         messages: candidates.messages.iter().map(waiting).collect(),
         selection: Selection { next: None, verdicts: Vec::new(), wake_at: None },
-        live: live(shared, account),
+        live: live(shared, account, asker),
         typing,
         ledger: None,
         hours,
@@ -145,8 +145,10 @@ pub(super) async fn selected(
 }
 
 /// Returns what is known only while running, except the typing indicator.
-pub(super) fn live(shared: &Shared, account: &AccountId) -> Live {
+pub(super) fn live(shared: &Shared, account: &AccountId, asker: Asker) -> Live {
     let Busy { trial_until, busy_until, silent_until } = shared.api.busy(account);
+    // People see that a trial comes first, although the account does not wait for a permit yet, because of its gap.
+    let trial_until = trial_until.or_else(|| shared.api.health().trial_at.filter(|_| asker != Asker::Engine));
     Live {
         storage_failing_until: shared.storage_trouble().map(|trouble| trouble.next_try_at),
         api_unreachable_until: shared.api.health().unreachable_until.or(silent_until),

@@ -218,7 +218,7 @@ async fn insert_or_replace_never_removes_a_message() {
 }
 
 #[tokio::test]
-async fn a_message_is_never_deleted() {
+async fn a_message_and_an_account_are_never_deleted() {
     let queue = Queue::new().await;
     queue.enqueue(to_chat("c", "x"), at(0)).await;
     for sql in ["DELETE FROM messages", "DELETE FROM messages WHERE seq = 1"] {
@@ -227,6 +227,8 @@ async fn a_message_is_never_deleted() {
             error.starts_with("outboxd: messages are not deleted; cancel them with: outboxd cancel <id>")
         );
     }
+    let error = queue.sql().execute("DELETE FROM accounts", []).unwrap_err().to_string();
+    assert!(error.starts_with("outboxd: accounts are not deleted"), "{error}");
     queue.check();
 }
 

@@ -409,7 +409,7 @@ async fn steps_that_change_with_another_are_counted_as_changed() {
             "",
         );
         let expected = if word == "--yes" { "moved: 600\n" } else { "600 messages would be moved\n" };
-        assert!(ok && said == expected, "{said}");
+        assert!(ok && said.starts_with(expected) && said.contains("acc_2 has sent nothing yet"), "{said}");
     }
     let (ok, said) = run(env.outboxd(&["move", &stored[0], &stored[1], &stored[2], "--to", "acc_3"]), "");
     assert!(ok && said.matches(": moved\n").count() == 3, "{said}");

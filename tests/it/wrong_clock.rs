@@ -119,9 +119,9 @@ async fn rows_that_were_read_before_the_clock_was_set_are_due_by_the_clock_that_
     const ROWS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
          INSERT INTO messages (account_id, chat_id, text) SELECT 'acc_1', 'chat_' || i, 'row ' || i FROM n";
     other.execute_batch(&format!("BEGIN IMMEDIATE; {ROWS}; COMMIT; BEGIN IMMEDIATE")).unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    SystemClock::new().sleep(Duration::from_millis(1500)).await;
     set_clock(&env, -3600);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    SystemClock::new().sleep(Duration::from_millis(1500)).await;
     other.execute_batch("COMMIT").unwrap();
     let none_is_new = eventually(async || env.sql("SELECT id FROM messages WHERE state = 'new'").is_empty());
     assert!(none_is_new.await, "{}", env.log());

@@ -42,7 +42,7 @@ const CHECKPOINT_PAGES: &str = "900";
 pub(super) const LOG_LIMIT_BYTES: u64 = 64 << 20;
 
 /// The files of `migrations/`; a released one is never edited.
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "queue", include_str!("../../../migrations/0001_queue.sql")),
     (2, "inbound text", include_str!("../../../migrations/0002_inbound_text.sql")),
     (3, "thread indexes", include_str!("../../../migrations/0003_thread_indexes.sql")),
@@ -54,6 +54,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (9, "cheaper triggers", include_str!("../../../migrations/0009_cheaper_triggers.sql")),
     (10, "stop refusals", include_str!("../../../migrations/0010_stop_refusals.sql")),
     (11, "stop words", include_str!("../../../migrations/0011_stop_words.sql")),
+    (12, "accounts kept", include_str!("../../../migrations/0012_accounts_kept.sql")),
 ];
 
 /// Migrates the schema to this version. sqlx's macro for it would build SQLite and sqlx a second time, for the compiler.
