@@ -44,7 +44,7 @@ pub(in crate::store) const RELEASE: &str = "UPDATE messages SET revision = messa
 
 pub(in crate::store) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, wait_held_at = NULL, reason = 'turn', updated_at = ?2 \
      WHERE seq IN (SELECT m.seq FROM messages AS m INDEXED BY messages_retry WHERE m.account_id = ?1 AND m.state = 'queued' \
-       AND m.retry_at IS NOT NULL AND m.retry_at <= ?2 AND m.attempts = 0 ORDER BY m.retry_at LIMIT ?3 + 0)";
+       AND m.retry_at IS NOT NULL AND m.retry_at <= ?2 AND m.attempts = 0 AND m.reason IS NOT 'not_connected' ORDER BY m.retry_at LIMIT ?3 + 0)";
 
 /// Deferrals that follow from a rule on look-ups.
 pub(in crate::store) const LOOK_AGAIN: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, updated_at = ?2 \
@@ -120,7 +120,7 @@ impl Store {
     }
 
     /// Returns messages that were deferred until now to their lanes, in their original order, some at a time. One whose
-    /// attempt failed keeps its retry: it holds those that come after it in its chat until it is settled.
+    /// attempt failed, or that needs a connection, stays: it holds those that come after it in its chat until it is settled.
     pub async fn return_retries(&self, account: AccountId, now: Timestamp) -> Result<()> {
         let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
         self.execute(now, query.bind(AT_ONCE)).await?;

@@ -211,7 +211,9 @@ impl Store {
         let read = messages.len();
         messages.retain(|message| !matches!(message.step, Some(StepWaiting::Before(_))));
         let is_due = |message: &&Candidate| message.retry_at.is_some_and(|at| at <= now);
-        let due = messages.iter().filter(is_due).filter(|message| message.attempts == 0);
+        let returns =
+            |message: &&Candidate| message.attempts == 0 && message.deferred != Some(Reason::NotConnected);
+        let due = messages.iter().filter(is_due).filter(returns);
         Ok(Some(Candidates {
             daemon: rows::daemon(row)?,
             account: rows::account(row)?,
