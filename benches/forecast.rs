@@ -69,6 +69,7 @@ fn run(
         account: &Account::new(id.clone()),
         policy: &policy(),
         ledger: &Ledger::default(),
+        profile_reads: &Ledger::default(),
         turns: &FairShare::default(),
         lanes,
         queued,
@@ -96,6 +97,7 @@ async fn prepared(store: &Store, id: &AccountId, now: Timestamp) -> (Vec<Lane>, 
             step: None,
             follows: None,
             waits_for: None,
+            is_named: false,
         });
     }
     (lanes, queued)
@@ -154,6 +156,7 @@ fn errors(now: Timestamp) {
             step: None,
             follows: None,
             waits_for: None,
+            is_named: false,
         })
         .collect();
     let mut errors = Vec::new();

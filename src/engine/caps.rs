@@ -11,6 +11,7 @@ use super::selection::selected;
 use crate::domain::account::Account;
 use crate::domain::caps::{LEDGER_REACH, Ledger, Window};
 use crate::domain::kind::Kind;
+use crate::domain::message::AccountId;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::decide::Verdict;
@@ -42,12 +43,21 @@ impl EngineHandle {
         Ok((budgets(policy, &lowering, &ledger, now), hours))
     }
 
+    /// Returns the reads of profiles that the caps on them count.
+    pub(super) async fn read_profiles(
+        &self,
+        account: &AccountId,
+        now: Timestamp,
+    ) -> Result<Ledger, StoreError> {
+        let since = now.checked_sub(LEDGER_REACH).unwrap_or(Timestamp::MIN);
+        let reads = self.shared.store.profile_reads(account, since).await?;
+        Ok(Ledger::new(reads.at.into_iter().map(|at| (at, Kind::Message))))
+    }
+
     /// Returns every cap of `account` on reads of profiles.
     pub async fn profile_budget(&self, account: &Account) -> Result<Vec<Budget>, StoreError> {
         let (now, policy) = (self.now(), self.policy(&account.id));
-        let since = now.checked_sub(LEDGER_REACH).unwrap_or(Timestamp::MIN);
-        let reads = self.shared.store.profile_reads(&account.id, since).await?;
-        let reads = Ledger::new(reads.at.into_iter().map(|at| (at, Kind::Message)));
+        let reads = self.read_profiles(&account.id, now).await?;
         let lowering = Lowering::of(&policy, account, now);
         Ok(profile_budgets(&policy, &lowering, &reads, now))
     }

@@ -17,6 +17,8 @@ use super::run::gap_seed;
 use super::selection::live;
 use crate::clock;
 use crate::domain::account::{Account, Daemon};
+use crate::domain::caps::Ledger;
+use crate::domain::ids;
 use crate::domain::kind::Kind;
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, NewMessage};
@@ -112,6 +114,10 @@ impl EngineHandle {
         let call = store.call_takes_ms(&id, since).await?;
         let (policy, turns) = (self.policy(&id), FairShare { virtual_time, finish });
         let ledger = self.ledger(&id, &policy).await?;
+        let reads = match prepared.queued.iter().any(|message| message.is_named) {
+            true => self.read_profiles(&id, now).await?,
+            false => Ledger::default(),
+        };
         let mut account = self.paced(&account);
         account.next_call_at = account.next_call_at.max(live(&self.shared, &id, Asker::People).may_call_at());
         let (seed, daemon) = (self.shared.seed, Arc::clone(daemon));
@@ -123,6 +129,7 @@ impl EngineHandle {
                 account: &account,
                 policy: &policy,
                 ledger: &ledger,
+                profile_reads: &reads,
                 turns: &turns,
                 lanes: &prepared.lanes,
                 queued: &prepared.queued,
@@ -209,6 +216,7 @@ impl Prepared {
                 step,
                 follows,
                 waits_for: waits_for(message, follows),
+                is_named: is_named(&message.thread),
             });
         }
     }
@@ -235,9 +243,15 @@ impl Prepared {
                 step,
                 follows,
                 waits_for: held_by(*stop).or(follows.map(|_| Wait::of(Reason::StepBefore))),
+                is_named: is_named(&message.target.thread()),
             });
         }
     }
+}
+
+/// Returns whether the person of a thread is known by a public name only.
+fn is_named(thread: &str) -> bool {
+    thread.strip_prefix("user:").is_some_and(|person| ids::name_of(person).is_some())
 }
 
 /// Returns when a queued message may go, as far as that is known.

@@ -14,6 +14,7 @@ use rand::Rng;
 
 use super::decide::{DecisionInput, Live, Until, Verdict, gates};
 use super::forecast_ends;
+use super::forecast_reads::Reads;
 pub use super::forecast_types::{Day, Expected, Follows, Forecast, Queued, Start, StepPlace, Wait};
 use super::hours::{self, Hours, account_seed, hours_at};
 use super::lanes::Lanes;
@@ -49,6 +50,7 @@ struct Run<'a> {
     now: Timestamp,
     account: Account,
     ledger: Ledger,
+    reads: Reads,
     /// Messages that may go now.
     ready: Lanes<'a>,
     /// Messages that may go later, by time.
@@ -85,6 +87,7 @@ impl<'a> Run<'a> {
             now: start.now,
             account: start.account.clone(),
             ledger: start.ledger.clone(),
+            reads: Reads::new(start.profile_reads.clone()),
             ready: Lanes::new(start.lanes, start.turns.clone()),
             later: BinaryHeap::new(),
             held: HashMap::new(),
@@ -189,7 +192,14 @@ impl<'a> Run<'a> {
             let (lane, index) = first[next];
             match selection.verdicts[next] {
                 Verdict::Send => {
-                    self.send(lane, index, &messages[next], dice);
+                    let whose = (self.start.policy, &self.account);
+                    match self.reads.read_for(&self.start.queued[index], whose, self.now) {
+                        Some(until) => {
+                            self.hold(index, until);
+                            self.postpone(lane, index, until, Reason::Resolving);
+                        }
+                        None => self.send(lane, index, &messages[next], dice),
+                    }
                     return true;
                 }
                 Verdict::Stop { .. } => {

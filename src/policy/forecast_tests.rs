@@ -86,6 +86,7 @@ impl World {
                     step: None,
                     follows: None,
                     waits_for: None,
+                    is_named: false,
                 });
             }
         }
@@ -95,8 +96,7 @@ impl World {
     }
 
     fn run(&self, seed: u64, days: i32) -> Forecast {
-        let zone = &self.policy.zone;
-        let until = self.now.to_zoned(zone.clone()).checked_add(days.days()).unwrap().timestamp();
+        let until = self.now.to_zoned(self.policy.zone.clone()).checked_add(days.days()).unwrap().timestamp();
         let start = Start {
             now: self.now,
             until,
@@ -104,6 +104,7 @@ impl World {
             account: &self.account,
             policy: &self.policy,
             ledger: &Ledger::default(),
+            profile_reads: &Ledger::default(),
             turns: &FairShare::default(),
             lanes: &self.lanes,
             queued: &self.queued,

@@ -70,6 +70,8 @@ pub struct Queued {
     pub follows: Option<Follows>,
     /// What it waits for, if no time resolves that.
     pub waits_for: Option<Wait>,
+    /// Whether its person is known by a public name only.
+    pub is_named: bool,
 }
 
 /// The starting point of a forecast.
@@ -87,6 +89,8 @@ pub struct Start<'a> {
     pub policy: &'a Policy,
     /// What the account has sent.
     pub ledger: &'a Ledger,
+    /// The profiles that it has read, whatever the kind.
+    pub profile_reads: &'a Ledger,
     /// The progress of its campaigns.
     pub turns: &'a FairShare,
     /// The lanes of its messages.

@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod fair_share;
 pub mod forecast;
 mod forecast_ends;
+mod forecast_reads;
 mod forecast_types;
 pub mod hours;
 pub mod inboxes;

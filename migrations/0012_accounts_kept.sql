@@ -1,0 +1,5 @@
+-- Without its row an account sends nothing, and its caps, its rest and its pause would be lost.
+CREATE TRIGGER accounts_delete BEFORE DELETE ON accounts
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: accounts are not deleted, because their caps and rests are kept in them; to stop one, type: outboxd pause <account>');
+END;
