@@ -133,6 +133,12 @@ impl<'a> Run<'a> {
         self.held.entry(thread).or_default().push(holder);
     }
 
+    /// Defers a ready message, and those after it in its thread.
+    fn defer(&mut self, lane: usize, index: usize, until: Timestamp, reason: Reason) {
+        self.hold(index, until);
+        self.postpone(lane, index, until, reason);
+    }
+
     /// Lets them wait until this one expires, if it does.
     fn hold_endlessly(&mut self, index: usize, needs_person: bool) {
         let Queued { due_at, seq, thread, expires_at: until, .. } = self.start.queued[index];
@@ -184,20 +190,15 @@ impl<'a> Run<'a> {
         });
         if let Some((place, until)) = rests {
             let (lane, index) = first[place];
-            self.hold(index, until);
-            self.postpone(lane, index, until, Reason::RecipientRest);
+            self.defer(lane, index, until, Reason::RecipientRest);
             return true;
         }
         if let Some(next) = selection.next {
             let (lane, index) = first[next];
             match selection.verdicts[next] {
                 Verdict::Send => {
-                    let whose = (self.start.policy, &self.account);
-                    match self.reads.read_for(&self.start.queued[index], whose, self.now) {
-                        Some(until) => {
-                            self.hold(index, until);
-                            self.postpone(lane, index, until, Reason::Resolving);
-                        }
+                    match self.reads.read_for(self.start, index, &self.account, self.now) {
+                        Some(until) => self.defer(lane, index, until, Reason::Resolving),
                         None => self.send(lane, index, &messages[next], dice),
                     }
                     return true;

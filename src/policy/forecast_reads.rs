@@ -5,13 +5,12 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::forecast_types::Queued;
+use super::forecast_types::Start;
 use super::quota::profiles_used_up;
 use super::warm_up::Lowering;
 use crate::domain::account::Account;
 use crate::domain::caps::Ledger;
 use crate::domain::kind::Kind;
-use crate::domain::policy::Policy;
 
 pub(super) struct Reads {
     made: Ledger,
@@ -28,10 +27,12 @@ impl Reads {
     /// Reads the profile that the message needs. Returns when that is possible, if it is not now.
     pub(super) fn read_for(
         &mut self,
-        message: &Queued,
-        (policy, account): (&Policy, &Account),
+        start: &Start<'_>,
+        index: usize,
+        account: &Account,
         now: Timestamp,
     ) -> Option<Timestamp> {
+        let (message, policy) = (&start.queued[index], start.policy);
         if !message.is_named || self.known.contains(&message.thread) {
             return None;
         }
@@ -46,12 +47,19 @@ impl Reads {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
     use jiff::SignedDuration;
 
     use super::*;
+    use crate::domain::account::Daemon;
     use crate::domain::caps::parse_caps;
     use crate::domain::message::AccountId;
+    use crate::domain::policy::Policy;
     use crate::domain::reason::Reason;
+    use crate::policy::fair_share::FairShare;
+    use crate::policy::forecast::Queued;
 
     #[test]
     fn a_profile_is_read_once_and_within_its_cap() {
@@ -59,7 +67,7 @@ mod tests {
         let mut policy = Policy::unlimited();
         policy.caps.profile = parse_caps(None, "2/24h").unwrap();
         let account = Account::new(AccountId::new("acc_1"));
-        let message = |thread: u64, is_named: bool| Queued {
+        let message = |(thread, is_named): (u64, bool)| Queued {
             lane: 0,
             due_at: now,
             ready_at: now,
@@ -73,12 +81,26 @@ mod tests {
             is_named,
         };
         let hour = |hours: i64| now + SignedDuration::from_hours(hours);
-        let mut reads = Reads::new(Ledger::new([(hour(-1), Kind::Message)]));
-        let mut read =
-            |thread, is_named, at| reads.read_for(&message(thread, is_named), (&policy, &account), at);
-        assert_eq!(read(1, true, now), None);
-        assert_eq!(read(2, true, now), Some(hour(23)), "the second of the day was the last");
-        assert_eq!([read(1, true, now), read(3, false, now)], [None, None], "one is known, one has an id");
-        assert_eq!(read(2, true, hour(23)), None);
+        let made = Ledger::new([(hour(-1), Kind::Message)]);
+        let start = Start {
+            now,
+            until: hour(48),
+            daemon: &Daemon::default(),
+            account: &account,
+            policy: &policy,
+            ledger: &Ledger::default(),
+            profile_reads: &made,
+            turns: &FairShare::default(),
+            lanes: &[],
+            queued: &[(1, true), (2, true), (1, true), (3, false)].map(message),
+            started: &HashMap::new(),
+            call: Duration::ZERO,
+        };
+        let mut reads = Reads::new(made.clone());
+        let mut read = |index, at| reads.read_for(&start, index, &account, at);
+        assert_eq!(read(0, now), None);
+        assert_eq!(read(1, now), Some(hour(23)), "it was the second of the day");
+        assert_eq!([read(2, now), read(3, now)], [None, None], "one is known, one has an id");
+        assert_eq!(read(1, hour(23)), None);
     }
 }
