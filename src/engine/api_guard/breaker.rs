@@ -48,6 +48,8 @@ pub(super) struct Tally {
 pub(super) struct Ended {
     pub(super) heard: Heard,
     pub(super) is_send: bool,
+    /// Whether it read an account snapshot, which no message waits for.
+    pub(super) is_snapshot: bool,
     pub(super) no_connection: bool,
     /// The counts when the call began.
     pub(super) began: Tally,
@@ -86,6 +88,10 @@ pub(super) struct Breaker {
     suspects: HashMap<AccountId, u32>,
     /// Failed sends of each account that turned out to be the account's own fault.
     own: HashMap<AccountId, u32>,
+    /// Reads of account snapshots that failed since one was answered.
+    snapshots_failed: u32,
+    /// Whether another call was answered after [`OPENS_AFTER`] of them: they fail alone.
+    snapshots_fail_alone: bool,
     /// An account that has work; the probe reads it.
     account: Option<AccountId>,
 }
@@ -236,7 +242,9 @@ impl Breaker {
     ) -> (Blame, bool) {
         let earlier = if ended.is_send { self.own.remove(account).unwrap_or(0) } else { 0 };
         self.sends_out = self.sends_out.saturating_sub(u32::from(ended.is_send));
+        let counts = self.counts(ended);
         match ended.heard {
+            Heard::Trouble if !counts => (Blame { is_own: false, earlier }, false),
             Heard::Neither => (Blame { is_own: false, earlier }, false),
             Heard::Answer => {
                 let closed = self.answered(ended.is_send);
@@ -249,7 +257,22 @@ impl Breaker {
         }
     }
 
+    /// Returns whether a failure of the call counts: snapshot reads that fail while other calls are answered say
+    /// nothing about the API as a whole.
+    fn counts(&mut self, ended: Ended) -> bool {
+        if !ended.is_snapshot {
+            return true;
+        }
+        match ended.heard {
+            Heard::Answer => (self.snapshots_failed, self.snapshots_fail_alone) = (0, false),
+            Heard::Trouble => self.snapshots_failed = self.snapshots_failed.saturating_add(1),
+            Heard::Neither => {}
+        }
+        ended.no_connection || !self.snapshots_fail_alone
+    }
+
     fn answered(&mut self, is_send: bool) -> bool {
+        self.snapshots_fail_alone = self.snapshots_failed >= OPENS_AFTER;
         self.tally.answers += 1;
         self.failures = 0;
         self.risked = self.granted;

@@ -38,12 +38,21 @@ impl World {
     }
 
     fn ends(&mut self, (n, began): (u32, Tally), heard: Heard) -> Blame {
-        let ended = Ended { heard, is_send: true, no_connection: false, began };
+        let ended = Ended { heard, is_send: true, is_snapshot: false, no_connection: false, began };
         self.breaker.ended(&account(n), ended, self.now, &mut self.dice).0
     }
 
     fn read(&mut self, n: u32, heard: Heard) -> bool {
-        let ended = Ended { heard, is_send: false, no_connection: false, began: self.breaker.tally() };
+        self.read_of(n, heard, false)
+    }
+
+    fn snapshot(&mut self, heard: Heard) {
+        self.read_of(1, heard, true);
+    }
+
+    fn read_of(&mut self, n: u32, heard: Heard, is_snapshot: bool) -> bool {
+        let began = self.breaker.tally();
+        let ended = Ended { heard, is_send: false, is_snapshot, no_connection: false, began };
         self.breaker.ended(&account(n), ended, self.now, &mut self.dice).1
     }
 
@@ -73,11 +82,29 @@ fn three_failures_in_a_row_open_it_and_any_answer_in_between_does_not() {
     assert_eq!((world.breaker.is_open(), world.breaker.failures()), (false, 0));
 }
 
+/// Reads of account data fail while everything else works: they stop no send for long.
+#[test]
+fn snapshot_reads_that_fail_alone_count_until_another_call_is_answered() {
+    let mut world = World::new();
+    (0..3).for_each(|_| world.snapshot(Heard::Trouble));
+    assert!(world.breaker.is_open(), "it may be the whole API");
+    world.probe(Heard::Answer);
+    (0..100).for_each(|_| world.snapshot(Heard::Trouble));
+    assert!(!world.breaker.is_open() && world.send(1).is_some(), "they fail alone");
+    (0..3).for_each(|_| _ = world.read(2, Heard::Trouble));
+    assert!(world.breaker.is_open(), "the others still count");
+    world.probe(Heard::Answer);
+    world.snapshot(Heard::Answer);
+    (0..3).for_each(|_| world.snapshot(Heard::Trouble));
+    assert!(world.breaker.is_open(), "they count again once one was answered");
+}
+
 #[test]
 fn no_connection_opens_it_at_once_and_risks_nothing() {
     let mut world = World::new();
     let (n, began) = world.send(1).unwrap();
-    let ended = Ended { heard: Heard::Trouble, is_send: true, no_connection: true, began };
+    let ended =
+        Ended { heard: Heard::Trouble, is_send: true, is_snapshot: false, no_connection: true, began };
     let (blame, _) = world.breaker.ended(&account(n), ended, world.now, &mut world.dice);
     assert_eq!(blame, Blame::default());
     assert!(world.breaker.is_open());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::breaker::{Ended, Tally};
-use super::{ApiGuard, State};
+use super::{ApiGuard, Kind, State};
 use crate::domain::message::AccountId;
 use crate::domain::observed::Unread;
 use crate::domain::outcome::{CANNOT_CONNECT, Heard, NOT_WRITTEN, ProviderError};
@@ -13,14 +13,14 @@ use crate::policy::settle::Blame;
 pub(in crate::engine) struct OpenCall {
     guard: Arc<ApiGuard>,
     account: AccountId,
-    is_send: bool,
+    kind: Kind,
     began: Tally,
     has_ended: bool,
 }
 
 impl OpenCall {
-    pub(super) fn new(guard: Arc<ApiGuard>, account: AccountId, is_send: bool, began: Tally) -> Self {
-        Self { guard, account, is_send, began, has_ended: false }
+    pub(super) fn new(guard: Arc<ApiGuard>, account: AccountId, kind: Kind, began: Tally) -> Self {
+        Self { guard, account, kind, began, has_ended: false }
     }
 
     /// Records how the call ended; returns who is to blame for a failure.
@@ -29,7 +29,8 @@ impl OpenCall {
         let heard = problem.map_or(Heard::Answer, ProviderError::heard);
         let no_connection =
             problem.is_some_and(|problem| [CANNOT_CONNECT, NOT_WRITTEN].contains(&problem.kind.as_str()));
-        let ended = Ended { heard, is_send: self.is_send, no_connection, began: self.began };
+        let (is_send, is_snapshot) = (self.kind == Kind::Send, self.kind == Kind::Snapshot);
+        let ended = Ended { heard, is_send, is_snapshot, no_connection, began: self.began };
         let now = self.guard.clock.monotonic();
         let mut state = self.guard.state();
         let State { breaker, dice, .. } = &mut *state;
@@ -58,7 +59,7 @@ impl OpenCall {
 impl Drop for OpenCall {
     /// A call whose task was dropped or panicked says nothing about the API, but it no longer holds up other sends.
     fn drop(&mut self) {
-        if self.is_send && !self.has_ended {
+        if self.kind == Kind::Send && !self.has_ended {
             let mut state = self.guard.state();
             state.breaker.send_lost();
             self.guard.grant(&mut state, self.guard.clock.monotonic(), None);

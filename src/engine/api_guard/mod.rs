@@ -36,6 +36,7 @@ use crate::policy::settle::after;
 use crate::provider::{Pages, Paging};
 
 pub(super) use self::kind::Kind;
+use self::pump::ProbeRead;
 pub(super) use self::pump::run;
 pub use self::rates::RequestRates;
 
@@ -84,6 +85,8 @@ struct State {
     waiting_for_api: BTreeSet<AccountId>,
     /// The account of the last probe; the next probe reads another one.
     probed: Option<AccountId>,
+    /// What the next probe reads.
+    probe_reads: ProbeRead,
     /// When a step last asked to send.
     asked_to_send: Option<Duration>,
 }
@@ -132,6 +135,7 @@ impl ApiGuard {
             closed: false,
             waiting_for_api: BTreeSet::new(),
             probed: None,
+            probe_reads: ProbeRead::Account,
             asked_to_send: None,
         };
         Self {
@@ -297,13 +301,12 @@ impl Permit {
     pub(super) fn begin(mut self) -> OpenCall {
         self.used = true;
         let mut state = self.guard.state();
-        let is_send = self.kind == Kind::Send;
-        if is_send {
+        if self.kind == Kind::Send {
             state.breaker.send_begins();
         }
         let began = state.breaker.tally();
         drop(state);
-        OpenCall::new(Arc::clone(&self.guard), self.account.clone(), is_send, began)
+        OpenCall::new(Arc::clone(&self.guard), self.account.clone(), self.kind, began)
     }
 }
 

@@ -72,6 +72,7 @@ impl World {
         let ended = super::super::breaker::Ended {
             heard: crate::domain::outcome::Heard::Answer,
             is_send: true,
+            is_snapshot: false,
             no_connection: false,
             began: self.breaker.tally(),
         };

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use std::panic::AssertUnwindSafe;
 use tokio::task::JoinSet;
 
@@ -15,6 +16,26 @@ use super::breaker::PROBE_TIMEOUT;
 use crate::domain::message::AccountId;
 use crate::domain::outcome::{Heard, ProviderError};
 use crate::engine::Shared;
+use crate::provider::Paging;
+
+/// What a probe reads. One of these reads may fail while the API works otherwise, so each probe that fails is followed
+/// by one of the other kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProbeRead {
+    /// The account itself.
+    Account,
+    /// The list of its group chats.
+    Chats,
+}
+
+/// A probe takes no permits: none are granted while the breaker is open.
+struct NoPermits;
+
+impl Paging for NoPermits {
+    fn next_page(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
 
 /// Runs until the engine stops. A probe in progress is then cancelled.
 pub(in crate::engine) async fn run(shared: Arc<Shared>) {
@@ -57,9 +78,17 @@ fn look(shared: &Shared) -> (Option<AccountId>, Option<Duration>) {
     (account, next.map(|at| at.saturating_sub(now)))
 }
 
-/// Reads an account from Unipile, which reaches no recipient.
+/// Reads an account or its chats from Unipile, which reaches no recipient.
 async fn probe(shared: &Shared, account: AccountId) {
-    let read = AssertUnwindSafe(shared.provider.account(account)).catch_unwind();
+    let reads = shared.api.state().probe_reads;
+    let read = match reads {
+        ProbeRead::Account => shared.provider.account(account).map_ok(drop).boxed(),
+        ProbeRead::Chats => {
+            let since = shared.clock.now();
+            shared.provider.groups_since(account, None, since, Arc::new(NoPermits)).map_ok(drop).boxed()
+        }
+    };
+    let read = AssertUnwindSafe(read).catch_unwind();
     let problem = tokio::select! {
         biased;
         read = read => match read {
@@ -72,6 +101,12 @@ async fn probe(shared: &Shared, account: AccountId) {
     let guard = &shared.api;
     let now = guard.clock.monotonic();
     let mut state = guard.state();
+    if heard != Heard::Answer {
+        state.probe_reads = match reads {
+            ProbeRead::Account => ProbeRead::Chats,
+            ProbeRead::Chats => ProbeRead::Account,
+        };
+    }
     let State { breaker, dice, .. } = &mut *state;
     if breaker.probed(heard, now, dice) {
         state.closed = true;

@@ -83,11 +83,11 @@ struct Seen {
     credits: Option<Credits>,
     /// Status of the accounts at Unipile; running unless it is set.
     status: Option<&'static str>,
-    /// Kinds of account data that cannot be read: "account", "inboxes", "credits".
+    /// What cannot be read: "account", "inboxes", "credits", "groups".
     broken_facts: Vec<&'static str>,
     /// Failures of the reads of these kinds, or of "chats_with".
     unread: HashMap<&'static str, Unread>,
-    /// Kinds of account data whose reads never return.
+    /// What is read in vain: these reads never return.
     hanging_facts: Vec<&'static str>,
     in_flight: HashMap<String, usize>,
     most_on_one: usize,
@@ -205,6 +205,10 @@ impl FakeProvider {
     /// Records a read of account data, and fails if it is broken.
     async fn fact(&self, account: &AccountId, which: &'static str) -> Result<(), Unread> {
         self.record(Kind::Fact, account, which.into(), String::new());
+        self.answers(which).await
+    }
+
+    async fn answers(&self, which: &'static str) -> Result<(), Unread> {
         if self.seen().hanging_facts.contains(&which) {
             let _held = Held::begin(self);
             std::future::pending::<()>().await;
@@ -397,7 +401,7 @@ impl Provider for FakeProvider {
     ) -> BoxFuture<'_, Result<Vec<ObservedGroup>, Unread>> {
         Box::pin(async move {
             self.record(Kind::Read, &account_id, "groups".into(), String::new());
-            Ok(Vec::new())
+            self.answers("groups").await.map(|()| Vec::new())
         })
     }
 

@@ -13,7 +13,7 @@ use super::time::seconds;
 use crate::queue::{account, to_chat, to_user};
 use outboxd::domain::message::Inbox;
 
-const READS: [&str; 3] = ["account", "inboxes", "credits"];
+const READS: [&str; 4] = ["account", "inboxes", "credits", "groups"];
 
 fn of(n: usize, text: &str) -> NewMessage {
     NewMessage { account_id: account(&n.to_string()), ..to_chat("c", text) }
@@ -84,6 +84,38 @@ async fn an_api_that_hangs_takes_five_messages_and_a_probe_that_hangs_is_no_answ
     assert!(health.failures > 0 && health.unreachable_until.is_some(), "{health:?}");
     bench.stop(seconds(1)).await;
     bench.finish().await;
+}
+
+/// The reads of account data fail, and everything else works.
+#[tokio::test]
+async fn reads_of_account_data_that_fail_keep_no_send_from_going() {
+    for (which, hangs) in [(&READS[..1], false), (&READS[..3], false), (&READS[..1], true)] {
+        let mut bench = Bench::new(SEED).await;
+        for n in 0..12 {
+            let later = NewMessage { not_before: Some(crate::queue::at(86_400)), ..of(n, "later") };
+            bench.enqueue(later).await;
+        }
+        match hangs {
+            true => bench.provider.hang_facts(which),
+            false => bench.provider.break_facts(which),
+        }
+        bench.start().await;
+        bench.advance(seconds(600)).await;
+        for n in 0..12 {
+            bench.enqueue(of(n, "now")).await;
+        }
+        bench.advance(seconds(60)).await;
+        assert_eq!(bench.provider.accepted().len(), 12, "seed {SEED}: without {which:?}");
+        // An outage of seconds opens the breaker, and the probe that always fails does not keep it open.
+        bench.provider.script(vec![Answer::Unknown; 5]);
+        for n in 0..12 {
+            bench.enqueue(NewMessage { account_id: account(&n.to_string()), ..to_chat("d", "then") }).await;
+        }
+        bench.advance(seconds(900)).await;
+        assert!(bench.provider.accepted().len() >= 19, "seed {SEED}: without {which:?}");
+        assert_eq!(rests(&bench).await, 0);
+        bench.finish().await;
+    }
 }
 
 /// H3: an edge server answers everything with its own page for six seconds.

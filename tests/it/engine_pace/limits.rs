@@ -225,7 +225,7 @@ async fn after_six_hours_without_the_api_no_hour_is_busier_than_any_other() {
     let mut bench = Bench::new(SEED).await;
     with_caps(&mut bench.policy, None, "20/hour");
     bench.provider.script(vec![Answer::NoConnection]);
-    bench.provider.break_facts(&["account"]);
+    bench.provider.break_facts(&["account", "groups"]);
     enqueue(&bench, 100).await;
     bench.start().await;
     bench.advance(6 * HOUR).await;
