@@ -172,7 +172,7 @@ async fn act(
             return Ok(wake);
         }
         let types = shared.live.claim_of(&run.id).is_some_and(|claim| claim.message_id == candidate.id);
-        let wants = wants_typing(&candidate, policy);
+        let wants = wants_typing(&candidate, policy) && shared.api.shows_typing();
         if !types && wants && goes_after_typing(run, &candidate, policy, now, free_at) {
             return typing(shared, run, &candidate, policy, now, free_at).await;
         }
@@ -278,7 +278,10 @@ async fn typing(
             shown
         }
         // The indicator has missed its moment; the send does not wait for it.
-        () = shared.clock.sleep(lasts.max(SHORTEST_TYPING)) => Ok(()),
+        () = shared.clock.sleep(lasts.max(SHORTEST_TYPING)) => {
+            call.typing_missed();
+            Ok(())
+        }
         () = shared.stopping.cancelled() => Ok(()),
         () = shared.wall_clock.is_waited_for() => Ok(()),
     };

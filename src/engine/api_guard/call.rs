@@ -26,13 +26,18 @@ impl OpenCall {
     /// Records how the call ended; returns who is to blame for a failure.
     pub(in crate::engine) fn ended(mut self, problem: Option<&ProviderError>) -> Blame {
         self.has_ended = true;
-        let heard = problem.map_or(Heard::Answer, ProviderError::heard);
+        let mut heard = problem.map_or(Heard::Answer, ProviderError::heard);
         let no_connection =
             problem.is_some_and(|problem| [CANNOT_CONNECT, NOT_WRITTEN].contains(&problem.kind.as_str()));
         let (is_send, is_snapshot) = (self.kind == Kind::Send, self.kind == Kind::Snapshot);
-        let ended = Ended { heard, is_send, is_snapshot, no_connection, began: self.began };
         let now = self.guard.clock.monotonic();
         let mut state = self.guard.state();
+        if self.is_typing() && heard != Heard::Neither && !no_connection {
+            state.typing.ended(heard == Heard::Answer, now);
+            // A failure says nothing about sends, which do not depend on it.
+            heard = if heard == Heard::Answer { heard } else { Heard::Neither };
+        }
+        let ended = Ended { heard, is_send, is_snapshot, no_connection, began: self.began };
         let State { breaker, dice, .. } = &mut *state;
         let was_open = breaker.is_open();
         let (blame, closed) = breaker.ended(&self.account, ended, now, dice);
@@ -48,6 +53,17 @@ impl OpenCall {
             tracing::warn!(%problem, "the Unipile API fails: nothing is sent until it answers a read again");
         }
         blame
+    }
+
+    /// Records that the typing indicator was not shown in time; the message does not wait for it.
+    pub(in crate::engine) fn typing_missed(mut self) {
+        self.has_ended = true;
+        let now = self.guard.clock.monotonic();
+        self.guard.state().typing.ended(false, now);
+    }
+
+    fn is_typing(&self) -> bool {
+        matches!(self.kind, Kind::Typing { .. })
     }
 
     /// Records how a read ended, like `ended`.

@@ -13,6 +13,7 @@ mod kind;
 mod permits;
 mod pump;
 mod rates;
+mod typing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -29,6 +30,7 @@ use self::call::OpenCall;
 use self::kind::{SEND, TYPED, TYPING};
 use self::permits::{Asked, Permits};
 use self::rates::Rates;
+use self::typing::TypingRest;
 use super::{EngineHandle, Wakeups};
 use crate::clock::{self, Clock, Dice};
 use crate::domain::message::AccountId;
@@ -75,6 +77,7 @@ pub(super) struct ApiGuard {
 struct State {
     permits: Permits,
     breaker: Breaker,
+    typing: TypingRest,
     dice: Dice,
     /// When the pump runs next.
     pump_at: Option<Duration>,
@@ -130,6 +133,7 @@ impl ApiGuard {
         let state = State {
             permits: Permits::new(Rates::new(rates, &clock)),
             breaker: Breaker::default(),
+            typing: TypingRest::default(),
             dice: clock::dice(seed.rotate_left(16)),
             pump_at: None,
             closed: false,
@@ -219,6 +223,13 @@ impl ApiGuard {
             state.waiting_for_api.insert(account.clone());
         }
         fails
+    }
+
+    /// Returns whether the typing indicator is asked for. While sends are on trial, a recipient could see it again and
+    /// again before a message goes.
+    pub(super) fn shows_typing(&self) -> bool {
+        let state = self.state();
+        state.typing.is_over(self.clock.monotonic()) && !state.breaker.is_on_trial()
     }
 
     /// Keeps the place of `account`: its running step still waits for what it requested before.

@@ -337,6 +337,7 @@ impl Provider for FakeProvider {
     ) -> BoxFuture<'_, Result<(), Unread>> {
         Box::pin(async move {
             self.record(Kind::Composing, &account_id, chat_id.to_string(), String::new());
+            self.answers("composing").await?;
             let broken = self.seen().composing_is_broken;
             let problem = || Box::new(ProviderError::local("no_answer", "broken"));
             if broken { Err(Unread { problem: problem(), down: None, hold: None }) } else { Ok(()) }

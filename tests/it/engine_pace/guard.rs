@@ -118,6 +118,36 @@ async fn reads_of_account_data_that_fail_keep_no_send_from_going() {
     }
 }
 
+/// The indicator cannot be shown, and sends work: every message goes, and no chat shows it again and again.
+#[tokio::test]
+async fn typing_that_fails_for_all_is_left_out_and_every_message_goes() {
+    for hangs in [false, true] {
+        let mut bench = Bench::new(SEED).await;
+        bench.policy.typing.enabled = true;
+        for n in 0..20 {
+            for m in 0..8 {
+                let message = to_chat(&format!("c{n}"), &format!("m{m}"));
+                bench.enqueue(NewMessage { account_id: account(&n.to_string()), ..message }).await;
+            }
+        }
+        match hangs {
+            true => bench.provider.hang_facts(&["composing"]),
+            false => bench.provider.break_composing(),
+        }
+        bench.start().await;
+        bench.advance(seconds(180)).await;
+        assert_eq!(bench.provider.accepted().len(), 160, "seed {SEED}: hangs {hangs}");
+        assert_eq!(bench.handle().api_health(), Default::default());
+        let mut shown = std::collections::BTreeMap::<String, usize>::new();
+        for typing in bench.provider.calls_of(Kind::Composing) {
+            *shown.entry(typing.chat).or_default() += 1;
+        }
+        let most = shown.values().max().copied();
+        assert!(most <= Some(2), "seed {SEED}: hangs {hangs}: {shown:?}");
+        bench.finish().await;
+    }
+}
+
 /// H3: an edge server answers everything with its own page for six seconds.
 #[tokio::test]
 async fn pages_of_an_edge_fail_nothing_and_spend_no_retry() {
