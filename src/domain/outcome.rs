@@ -179,7 +179,7 @@ impl ProviderError {
             | "api/proxy_timeout" => Heard::Trouble,
             "api/not_implemented" => Heard::Answer,
             kind if kind.starts_with("outboxd/") => Heard::Neither,
-            kind if kind.starts_with("api/") && self.status.is_some_and(|status| status >= 500) => {
+            kind if kind.starts_with("api/") && matches!(self.status, Some(408 | 425 | 500..)) => {
                 Heard::Trouble
             }
             _ => Heard::Answer,

@@ -161,6 +161,8 @@ pub fn classify(answer: &Answer<'_>) -> Outcome {
         | "provider/timeout" => uncertain(problem),
         UNTYPED_ANSWER => by_gateway(answer, problem),
         _unknown => match answer.status {
+            // Unipile itself had no time for the request, which concerns every message.
+            408 | 425 if problem.kind.starts_with("api/") => not_sent(Hold::Api)(problem),
             408 | 425 => not_sent(Hold::Message)(problem),
             429 => not_sent(Hold::Account(answer.retry_after))(problem),
             // No message causes a 401; stopping the account loses nothing (docs/decisions/0003).

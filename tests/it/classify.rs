@@ -185,6 +185,13 @@ fn an_answer_tells_whether_the_api_as_a_whole_fails() {
         assert_eq!(typed(kind, statuses[0]), expected, "{kind}");
     }
     assert_eq!(typed("api/something_new", 503), Heard::Trouble);
+    for status in [408, 425] {
+        assert_eq!(typed("api/request_timeout", status), Heard::Trouble, "{status}");
+        assert_eq!(typed("provider/something_new", status), Heard::Answer, "{status}");
+        let body = error("api/request_timeout", status).to_string();
+        let outcome = meaning(Expected::MessageSent, status, None, body.as_bytes());
+        assert_eq!(word(&outcome), "not sent: api", "{status}: no retry is spent");
+    }
     assert_eq!(typed("api/something_new", 403), Heard::Answer);
     assert_eq!(typed("provider/something_new", 503), Heard::Answer, "LinkedIn's trouble, told by Unipile");
     assert_eq!(heard(200, r#"{"object":"MessageSent","message_id":"m"}"#), Heard::Answer);

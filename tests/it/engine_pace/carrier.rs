@@ -49,6 +49,8 @@ pub(super) enum Answer {
     Forbidden,
     /// A gateway's page instead of an answer.
     Page403,
+    /// Unipile itself had no time for the request.
+    ApiBusy408,
     /// Refused, in words that hint at spent credits.
     RefusedForCredits,
     NotSent,
@@ -303,6 +305,10 @@ fn outcome_of(answer: Answer) -> (Phase, Outcome) {
         Answer::Page403 => {
             let page = ProviderError { status: Some(403), ..problem("outboxd/untyped_answer") };
             Outcome::NotSent { problem: page, hold: Hold::Api }
+        }
+        Answer::ApiBusy408 => {
+            let busy = ProviderError { status: Some(408), ..problem("api/request_timeout") };
+            Outcome::NotSent { problem: busy, hold: Hold::Api }
         }
         Answer::RefusedForCredits => {
             let detail = Some("The account has no InMail credits left.".into());

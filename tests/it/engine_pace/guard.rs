@@ -223,6 +223,24 @@ async fn while_sends_alone_fail_messages_show_when_one_is_tried() {
     bench.finish().await;
 }
 
+/// Unipile has no time for requests for some seconds, and says so with an error of its own.
+#[tokio::test]
+async fn requests_that_unipile_had_no_time_for_rest_no_account_and_spend_no_retry() {
+    let mut bench = accounts(20).await;
+    bench.policy.cooldown.failures = 3;
+    bench.policy.cooldown.failures_pause = seconds(24 * 3600);
+    bench.provider.script(vec![Answer::ApiBusy408; 1000]);
+    bench.start().await;
+    bench.advance(seconds(120)).await;
+    assert!(bench.sends().len() <= 20, "seed {SEED}: {} tries", bench.sends().len());
+    bench.provider.forget_script();
+    bench.advance(seconds(400)).await;
+    assert_eq!(bench.provider.accepted().len(), 40, "seed {SEED}");
+    assert_eq!(count(&bench, "SELECT sum(retries) FROM messages"), 0);
+    assert_eq!(count(&bench, "SELECT count(*) FROM events WHERE kind = 'account.hold'"), 0);
+    bench.finish().await;
+}
+
 /// The proxy of one account is broken: its sends time out while everything else works.
 #[tokio::test]
 async fn an_account_whose_sends_alone_fail_rests_after_a_few() {
