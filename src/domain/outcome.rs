@@ -155,6 +155,8 @@ pub enum Heard {
 pub const UNTYPED_ANSWER: &str = "outboxd/untyped_answer";
 /// An answer that is not Unipile's, with a status of success.
 pub const UNTYPED_SUCCESS: &str = "outboxd/untyped_success";
+/// Unipile's error object, with a status of success.
+pub const ERROR_AS_SUCCESS: &str = "outboxd/error_as_success";
 /// No connection was made, so no byte of the request left.
 pub const CANNOT_CONNECT: &str = "outboxd/cannot_connect";
 /// A connection was made, or was being made, and no byte of the request's body left.
@@ -168,6 +170,7 @@ impl ProviderError {
             UNTYPED_ANSWER if matches!(self.status, Some(413 | 414 | 431)) => Heard::Neither,
             UNTYPED_ANSWER
             | UNTYPED_SUCCESS
+            | ERROR_AS_SUCCESS
             | CANNOT_CONNECT
             | NOT_WRITTEN
             | "outboxd/cut_off"

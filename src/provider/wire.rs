@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Call, CallTarget, Dialect, Recipients};
 use crate::domain::message::ChatId;
 use crate::domain::outcome::{
-    DownCause, Hold, Outcome, Phase, ProviderError, UNTYPED_ANSWER, UNTYPED_SUCCESS,
+    DownCause, ERROR_AS_SUCCESS, Hold, Outcome, Phase, ProviderError, UNTYPED_ANSWER, UNTYPED_SUCCESS,
 };
 
 /// The success body that a call expects.
@@ -201,6 +201,11 @@ fn success(answer: &Answer<'_>, body: Option<&Value>) -> Outcome {
             ..ProviderError::local("", what)
         });
     };
+    if object == "Error" {
+        let what = format!("an error with a status of success: {}", excerpt(answer.body));
+        let kind = ERROR_AS_SUCCESS.to_owned();
+        return uncertain(ProviderError { kind, ..ProviderError::local("", what) });
+    }
     if object != answer.expected.object() {
         let expected = answer.expected.object();
         return unknown(format!("expected the object {expected}: {}", excerpt(answer.body)));

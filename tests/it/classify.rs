@@ -274,6 +274,7 @@ fn a_success_that_is_not_the_expected_one_may_have_reached_somebody() {
             let problem = outcome.problem().unwrap();
             let is_ours = body.contains("\"object\":") && body.ends_with('}');
             let (kind, heard) = match is_ours {
+                true if body.contains("\"Error\"") => ("outboxd/error_as_success", Heard::Trouble),
                 true => ("outboxd/unexpected_success", Heard::Neither),
                 // A hotel's page, a proxy, half of a body: the API was not reached.
                 false => ("outboxd/untyped_success", Heard::Trouble),
