@@ -196,6 +196,14 @@ impl ProviderError {
         self.heard() == Heard::Answer && refused && !is_temporary
     }
 
+    /// Returns whether Unipile answered that the provider behind it failed: all of it, or one account's way to it.
+    pub fn is_provider_trouble(&self) -> bool {
+        match self.kind.as_str() {
+            "provider/server_error" | "provider/timeout" => true,
+            kind => kind.starts_with("provider/") && self.status.is_some_and(|status| status >= 500),
+        }
+    }
+
     /// Returns whether the provider itself, not Unipile, reported too many requests.
     pub fn is_throttling(&self) -> bool {
         self.kind == "provider/too_many_requests"

@@ -33,7 +33,8 @@ pub struct Consequence {
 /// Who is to blame for a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Blame {
-    /// Whether the API answered others properly since the call began, so that the account or the message is to blame.
+    /// Whether the API answered others properly since the call began, so that the account or the message is to blame;
+    /// for a failure of the provider's, whether only this account's sends fail so.
     pub is_own: bool,
     /// Earlier failures of the account that turned out to be its own fault after they were settled.
     pub earlier: u32,
@@ -152,6 +153,7 @@ fn is_accounts_fault(outcome: &Outcome, blame: Blame) -> bool {
             match problem.heard() {
                 Heard::Trouble => blame.is_own,
                 Heard::Neither => false,
+                Heard::Answer if problem.is_provider_trouble() => blame.is_own,
                 // Another request conflicts with it, which concerns the message.
                 Heard::Answer => !problem.kind.ends_with("/conflict"),
             }

@@ -77,7 +77,8 @@ fn so_many_failures_in_a_row_make_it_rest_and_a_success_forgets_them() {
     ];
     let mut history = History::default();
     for (index, outcome) in failures.iter().enumerate() {
-        let consequence = settle(outcome.clone(), at(0), &history);
+        let own = Blame { is_own: true, earlier: 0 };
+        let consequence = settle_blamed(outcome.clone(), own, at(0), &history);
         let rests = (index == 2).then_some(AccountHold { reason: Reason::Failures, until: at(24) });
         assert_eq!(consequence.hold, rests, "{index}");
         history = consequence.history;
@@ -164,6 +165,9 @@ fn trouble_of_the_api_counts_only_where_the_api_answered_others() {
         answered("outboxd/untyped_success", 200, "<html>"),
         answered("api/internal_error", 500, ""),
         answered("api/something_new", 503, ""),
+        answered("provider/server_error", 502, ""),
+        answered("provider/timeout", 504, ""),
+        answered("provider/something_new", 503, ""),
     ] {
         let outcome = Outcome::Uncertain { phase: Phase::Written, problem };
         assert_eq!(settle(outcome.clone(), at(0), &history).history, history, "{outcome:?}");

@@ -271,6 +271,31 @@ impl Breaker {
         ended.no_connection || !self.snapshots_fail_alone
     }
 
+    /// Counts a send that Unipile answered with a failure of the provider's. It is the account's own as long as only
+    /// this account's sends fail; those of several accounts put sends on trial. Returns the same as `ended`.
+    pub(super) fn provider_failed(
+        &mut self,
+        account: &AccountId,
+        began: Tally,
+        now: Duration,
+        dice: &mut Dice,
+    ) -> (Blame, bool) {
+        let earlier = self.own.remove(account).unwrap_or(0);
+        self.sends_out = self.sends_out.saturating_sub(1);
+        self.count_failed_send(account);
+        self.tally.failures += 1;
+        // The API answers, but no further send may start because of it.
+        let risked = self.risked;
+        let closed = self.answered(false);
+        self.risked = risked;
+        let fail = self.sends_fail();
+        if fail {
+            self.sends_failed = true;
+            self.try_sends(began, now, dice);
+        }
+        (Blame { is_own: !fail, earlier }, closed)
+    }
+
     fn answered(&mut self, is_send: bool) -> bool {
         self.snapshots_fail_alone = self.snapshots_failed >= OPENS_AFTER;
         self.tally.answers += 1;
@@ -304,10 +329,7 @@ impl Breaker {
         let answers = self.tally.answers - ended.began.answers;
         let others = self.tally.failures - ended.began.failures;
         if ended.is_send && !ended.no_connection {
-            self.failed_sends = self.failed_sends.saturating_add(1);
-            if self.failed_senders.len() < FAILING_ACCOUNTS && !self.failed_senders.contains(account) {
-                self.failed_senders.push(account.clone());
-            }
+            self.count_failed_send(account);
         }
         let is_own = answers > 2 * others && !self.sends_fail();
         self.tally.failures += 1;
@@ -326,14 +348,25 @@ impl Breaker {
         if self.open.is_none() && opens {
             self.open(now, dice);
         } else if ended.is_send && self.sends_fail() {
-            // Reads are answered, so only sends wait.
-            self.on_trial = true;
-            if ended.began.failures >= self.tried {
-                self.count_try();
-                self.trial_at = now + pace::draw_api_pause(dice, self.tries) * TRIAL_PAUSE;
-            }
+            self.try_sends(ended.began, now, dice);
         }
         is_own && !ended.no_connection
+    }
+
+    fn count_failed_send(&mut self, account: &AccountId) {
+        self.failed_sends = self.failed_sends.saturating_add(1);
+        if self.failed_senders.len() < FAILING_ACCOUNTS && !self.failed_senders.contains(account) {
+            self.failed_senders.push(account.clone());
+        }
+    }
+
+    /// Puts sends on trial: reads are answered, so only sends wait.
+    fn try_sends(&mut self, began: Tally, now: Duration, dice: &mut Dice) {
+        self.on_trial = true;
+        if began.failures >= self.tried {
+            self.count_try();
+            self.trial_at = now + pace::draw_api_pause(dice, self.tries) * TRIAL_PAUSE;
+        }
     }
 
     /// Returns whether sends of several accounts fail.

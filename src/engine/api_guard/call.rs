@@ -40,7 +40,11 @@ impl OpenCall {
         let ended = Ended { heard, is_send, is_snapshot, no_connection, began: self.began };
         let State { breaker, dice, .. } = &mut *state;
         let was_open = breaker.is_open();
-        let (blame, closed) = breaker.ended(&self.account, ended, now, dice);
+        let behind = is_send && problem.is_some_and(ProviderError::is_provider_trouble);
+        let (blame, closed) = match behind && heard == Heard::Answer {
+            true => breaker.provider_failed(&self.account, self.began, now, dice),
+            false => breaker.ended(&self.account, ended, now, dice),
+        };
         let opened = breaker.is_open() && !was_open;
         if closed {
             state.closed = true;

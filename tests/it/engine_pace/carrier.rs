@@ -58,6 +58,8 @@ pub(super) enum Answer {
     ApiLimited(Duration),
     Throttled,
     Unknown,
+    /// The provider behind Unipile did not answer in time.
+    ProviderTimeout,
     Disconnected,
     KeyRefused,
     Hang,
@@ -323,6 +325,9 @@ fn outcome_of(answer: Answer) -> (Phase, Outcome) {
         Answer::Unknown => {
             let problem = problem("outboxd/timeout");
             return (Phase::Written, Outcome::Uncertain { phase: Phase::Written, problem });
+        }
+        Answer::ProviderTimeout => {
+            Outcome::Uncertain { phase: Phase::Answered, problem: problem("provider/timeout") }
         }
         Answer::Disconnected => down(DownCause::Disconnected, "provider/invalid_authorization"),
         Answer::KeyRefused => down(DownCause::Key, "api/expired_authorization"),

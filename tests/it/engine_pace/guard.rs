@@ -223,6 +223,24 @@ async fn while_sends_alone_fail_messages_show_when_one_is_tried() {
     bench.finish().await;
 }
 
+/// LinkedIn fails behind Unipile: the sends of all accounts are answered with its failure.
+#[tokio::test]
+async fn a_provider_that_fails_for_several_accounts_puts_sends_on_trial_and_rests_none() {
+    let mut bench = accounts(20).await;
+    bench.policy.cooldown.failures = 3;
+    bench.policy.cooldown.failures_pause = seconds(24 * 3600);
+    bench.provider.script(vec![Answer::ProviderTimeout; 1000]);
+    bench.start().await;
+    bench.advance(seconds(600)).await;
+    assert!(bench.sends().len() <= 20, "seed {SEED}: {} messages were risked", bench.sends().len());
+    assert!(bench.handle().api_health().trial_at.is_some());
+    bench.provider.forget_script();
+    bench.advance(seconds(600)).await;
+    assert!(bench.provider.accepted().len() >= 20, "seed {SEED}: the others go on");
+    assert_eq!(count(&bench, "SELECT count(*) FROM events WHERE kind = 'account.hold'"), 0);
+    bench.finish().await;
+}
+
 /// Unipile has no time for requests for some seconds, and says so with an error of its own.
 #[tokio::test]
 async fn requests_that_unipile_had_no_time_for_rest_no_account_and_spend_no_retry() {
@@ -244,7 +262,12 @@ async fn requests_that_unipile_had_no_time_for_rest_no_account_and_spend_no_retr
 /// The proxy of one account is broken: its sends time out while everything else works.
 #[tokio::test]
 async fn an_account_whose_sends_alone_fail_rests_after_a_few() {
-    for others in [0, 3] {
+    for (others, answer) in [
+        (0, Answer::Unknown),
+        (3, Answer::Unknown),
+        (0, Answer::ProviderTimeout),
+        (3, Answer::ProviderTimeout),
+    ] {
         let mut bench = Bench::new(SEED).await;
         for n in 0..=others {
             for m in 0..40 {
@@ -255,7 +278,7 @@ async fn an_account_whose_sends_alone_fail_rests_after_a_few() {
         }
         bench.policy.cooldown.failures = 3;
         bench.policy.cooldown.failures_pause = seconds(24 * 3600);
-        bench.provider.script_of(&account("0"), vec![Answer::Unknown; 100]);
+        bench.provider.script_of(&account("0"), vec![answer; 100]);
         bench.start().await;
         bench.advance(seconds(3 * 3600)).await;
         let tried = bench.sends().iter().filter(|send| send.account == "acc_0").count();
