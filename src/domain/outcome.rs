@@ -155,6 +155,8 @@ pub enum Heard {
 pub const UNTYPED_ANSWER: &str = "outboxd/untyped_answer";
 /// An answer that is not Unipile's, with a status of success.
 pub const UNTYPED_SUCCESS: &str = "outboxd/untyped_success";
+/// A gateway refused the size of a large request, which is the message's fault.
+pub const TOO_LARGE: &str = "outboxd/too_large";
 /// Unipile's error object, with a status of success.
 pub const ERROR_AS_SUCCESS: &str = "outboxd/error_as_success";
 /// No connection was made, so no byte of the request left.
@@ -166,8 +168,6 @@ impl ProviderError {
     /// Returns what this error shows about the API as a whole.
     pub fn heard(&self) -> Heard {
         match self.kind.as_str() {
-            // A gateway refuses the size of the request, which is the message's fault.
-            UNTYPED_ANSWER if matches!(self.status, Some(413 | 414 | 431)) => Heard::Neither,
             UNTYPED_ANSWER
             | UNTYPED_SUCCESS
             | ERROR_AS_SUCCESS

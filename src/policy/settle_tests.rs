@@ -141,7 +141,7 @@ fn what_concerns_a_recipient_or_the_message_counts_for_nothing() {
         answered("provider/invalid_file", 415, ""),
         answered(permissions, 403, "The profile can't be accessed."),
         answered(permissions, 403, "The recipient does not allow incoming InMails."),
-        answered("outboxd/untyped_answer", 413, "too large"),
+        answered("outboxd/too_large", 413, "too large"),
         ProviderError::local("invalid_request", "no header"),
     ] {
         let consequence = settle(Outcome::Refused(problem.clone()), at(0), &history);

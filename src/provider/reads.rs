@@ -190,7 +190,8 @@ impl Unipile {
             unread(ProviderError { status: Some(status), ..ProviderError::local("broken_answer", what) })
         })?;
         if !(200..300).contains(&status) {
-            let answer = Answer { expected: Expected::MessageSent, status, retry_after, body: &body };
+            let expected = Expected::MessageSent;
+            let answer = Answer { expected, sent: 0, status, retry_after, body: &body };
             return Err(of_outcome(classify(&answer)));
         }
         if cached {

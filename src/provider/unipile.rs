@@ -110,7 +110,7 @@ impl Unipile {
         match request.body(reqwest::Body::wrap_stream(body)).send().await {
             Ok(response) => {
                 let dated = self.their_clock.heard(asked, response.headers());
-                let reply = read(response, expected, self.clock.now()).await;
+                let reply = read(response, (expected, length), self.clock.now()).await;
                 if reply.outcome.heard() == Heard::Answer {
                     self.their_clock.learn(dated);
                 }
@@ -215,14 +215,14 @@ impl Provider for Unipile {
 }
 
 /// Reads the answer to its end; an incomplete answer is an unknown outcome, whatever its status.
-async fn read(mut response: reqwest::Response, expected: Expected, now: Timestamp) -> Reply {
+async fn read(mut response: reqwest::Response, (expected, sent): (Expected, u64), now: Timestamp) -> Reply {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), now);
     let body = match whole(&mut response, MAX_ANSWER_BYTES).await {
         Ok(body) => body,
         Err(what) => return broken(status, what),
     };
-    let outcome = classify(&Answer { expected, status, retry_after, body: &body });
+    let outcome = classify(&Answer { expected, sent, status, retry_after, body: &body });
     Reply { phase: Phase::Answered, outcome }
 }
 

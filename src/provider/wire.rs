@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::{Call, CallTarget, Dialect, Recipients};
 use crate::domain::message::ChatId;
 use crate::domain::outcome::{
-    DownCause, ERROR_AS_SUCCESS, Hold, Outcome, Phase, ProviderError, UNTYPED_ANSWER, UNTYPED_SUCCESS,
+    DownCause, ERROR_AS_SUCCESS, Hold, Outcome, Phase, ProviderError, TOO_LARGE, UNTYPED_ANSWER,
+    UNTYPED_SUCCESS,
 };
 
 /// The success body that a call expects.
@@ -35,11 +36,16 @@ impl Expected {
     }
 }
 
+/// A gateway that refuses the size of a smaller request is broken: it would refuse any message.
+const LARGE: u64 = 64 << 10;
+
 /// A complete answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer<'a> {
     /// The expected success body.
     pub expected: Expected,
+    /// Length of the request's body in bytes.
+    pub sent: u64,
     /// HTTP status.
     pub status: u16,
     /// The wait that `retry-after` requests, or else `x-ratelimit-reset`.
@@ -178,7 +184,9 @@ pub fn classify(answer: &Answer<'_>) -> Outcome {
 fn by_gateway(answer: &Answer<'_>, problem: ProviderError) -> Outcome {
     match answer.status {
         // The request is too large for the gateway, and stays so.
-        413 | 414 | 431 => Outcome::Refused(problem),
+        413 if answer.sent >= LARGE => {
+            Outcome::Refused(ProviderError { kind: TOO_LARGE.to_owned(), ..problem })
+        }
         429 => Outcome::NotSent { problem, hold: Hold::Account(answer.retry_after) },
         // A gateway also returns 408 if the server behind it was slow to answer, and 499 if the client gave up.
         408 | 499 => Outcome::Uncertain { phase: Phase::Answered, problem },

@@ -86,12 +86,12 @@ const UNTYPED: &[(u16, &str, &str)] = &[
     // It may mean that the server behind the gateway was slow, and not that nothing arrived; so may a 499.
     (408, "not sent: message", "uncertain: answered"),
     (410, "refused", "not sent: api"),
-    (413, "refused", "refused"),
-    (414, "refused", "refused"),
+    (413, "refused", "not sent: api"),
+    (414, "refused", "not sent: api"),
     (422, "refused", "not sent: api"),
     (425, "not sent: message", "not sent: api"),
     (429, "not sent: account 7s", "not sent: account 7s"),
-    (431, "refused", "refused"),
+    (431, "refused", "not sent: api"),
     (451, "refused", "not sent: api"),
     (499, "refused", "uncertain: answered"),
     (500, "uncertain: answered", "uncertain: answered"),
@@ -103,7 +103,7 @@ const UNTYPED: &[(u16, &str, &str)] = &[
 ];
 
 fn meaning(expected: Expected, status: u16, retry_after: Option<u64>, body: &[u8]) -> Outcome {
-    classify(&Answer { expected, status, retry_after: retry_after.map(Duration::from_secs), body })
+    classify(&Answer { expected, sent: 300, status, retry_after: retry_after.map(Duration::from_secs), body })
 }
 
 fn error(kind: &str, status: u16) -> Value {
@@ -195,10 +195,30 @@ fn an_answer_tells_whether_the_api_as_a_whole_fails() {
     assert_eq!(typed("api/something_new", 403), Heard::Answer);
     assert_eq!(typed("provider/something_new", 503), Heard::Answer, "LinkedIn's trouble, told by Unipile");
     assert_eq!(heard(200, r#"{"object":"MessageSent","message_id":"m"}"#), Heard::Answer);
-    for status in [400, 401, 403, 404, 429, 500, 502, 503, 504] {
+    for status in [400, 401, 403, 404, 413, 414, 429, 431, 500, 502, 503, 504] {
         assert_eq!(heard(status, "<html>"), Heard::Trouble, "{status}");
     }
-    assert_eq!(heard(413, "<html>"), Heard::Neither, "the message is too large for a gateway");
+}
+
+/// A gateway that finds the size of a short message too large is broken; only a large message fails by it.
+#[test]
+fn only_a_large_message_is_too_large_for_a_gateway() {
+    for (sent, status, expected) in [
+        (0, 413, "not sent: api"),
+        ((64 << 10) - 1, 413, "not sent: api"),
+        (64 << 10, 413, "refused"),
+        (20 << 20, 413, "refused"),
+        // These concern the address and the headers, which no message makes long.
+        (20 << 20, 414, "not sent: api"),
+        (20 << 20, 431, "not sent: api"),
+    ] {
+        let answer =
+            Answer { expected: Expected::MessageSent, sent, status, retry_after: None, body: b"<html>" };
+        let outcome = classify(&answer);
+        assert_eq!(word(&outcome), expected, "{sent} bytes, {status}");
+        let heard = if expected == "refused" { Heard::Neither } else { Heard::Trouble };
+        assert_eq!(outcome.heard(), heard, "{sent} bytes, {status}");
+    }
 }
 
 #[test]

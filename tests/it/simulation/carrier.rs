@@ -384,7 +384,7 @@ impl Carrier {
             With::Cut => return unknown("no_answer"),
         };
         let retry_after = retry_after.map(Duration::from_secs);
-        let outcome = classify(&Answer { expected, status, retry_after, body: &body });
+        let outcome = classify(&Answer { expected, sent: 0, status, retry_after, body: &body });
         if matches!(outcome, Outcome::Throttled(_)) {
             let now = self.clock.monotonic();
             self.sky().throttled.push((of.0.to_owned(), of.1.to_owned(), now));
