@@ -228,7 +228,8 @@ fn is_cached(headers: &HeaderMap) -> bool {
     hit.is_some_and(|value| value.to_ascii_uppercase().contains("HIT"))
 }
 
-/// Converts the outcome that a call would have: what stops a call stops a read as well.
+/// Converts the outcome that a call would have: what stops a call stops a read as well. The one exception is a right
+/// that the key lacks for this read: sends may be allowed all the same.
 fn of_outcome(outcome: Outcome) -> Unread {
     match outcome {
         Outcome::Accepted { .. } => unread(ProviderError::default()),
@@ -237,6 +238,11 @@ fn of_outcome(outcome: Outcome) -> Unread {
         }
         Outcome::NotSent { problem, hold } => {
             Unread { problem: Box::new(problem), down: None, hold: Some(hold) }
+        }
+        Outcome::AccountDown { problem, .. }
+            if problem.kind == "api/insufficient_permissions" && problem.status == Some(403) =>
+        {
+            unread(problem)
         }
         Outcome::AccountDown { cause, problem } => {
             Unread { problem: Box::new(problem), down: Some(cause), hold: None }

@@ -2,7 +2,7 @@
 //! reached whom, and its cache is a trap for a client that does not request fresh data.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use outboxd::sandbox::{DeliveryKind, Endpoint, Fault, FaultKind};
+use outboxd::sandbox::{DeliveryKind, Endpoint, Fault, FaultKind, Profile};
 use serde_json::json;
 
 use crate::daemon::{TestEnv, eventually};
@@ -153,4 +153,72 @@ async fn a_page_in_place_of_a_typing_indicator_says_that_the_api_fails() {
     assert!(!is_blamed().await, "the account rests for a fault of the API");
     let sends = env.writes().into_iter().filter(|call| call.endpoint == Endpoint::SendMessage).count();
     assert!(sends <= 3, "{sends} messages were risked");
+}
+
+/// An answer in the error format of the API, to every request to `endpoint`.
+pub(crate) fn refusal(endpoint: Endpoint, status: u16, error_type: &str, detail: &str) -> Fault {
+    let kind = FaultKind::Error {
+        status,
+        error_type: error_type.into(),
+        title: "Refused".into(),
+        detail: detail.into(),
+        retry_after: None,
+        delivered: false,
+    };
+    Fault::new(kind).at(endpoint).always()
+}
+
+/// A key may lack the right to a read and send all the same: the refusal concerns what was to be read, and no other
+/// message or account.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_the_key_may_not_make_stops_no_account() {
+    const KIND: &str = "api/insufficient_permissions";
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_ROUTE", "existing chat");
+    let env = env.set("OUTBOXD_PEOPLE_RESOLVE", "true");
+    env.sandbox.world().set_profile("ACoA3", Profile::named("ada", "Ada"));
+    for endpoint in [
+        Endpoint::GetAccount,
+        Endpoint::ListInboxes,
+        Endpoint::GetInmailCredits,
+        Endpoint::GetUserChat,
+        Endpoint::GetUser,
+        Endpoint::ListMessages,
+    ] {
+        env.sandbox.fault(refusal(endpoint, 403, KIND, "This key may not use this method."));
+    }
+    let daemon = env.serve().await;
+    let message = |account: &str, more: &str| format!(r#"{{"account_id":"{account}","text":"hi",{more}}}"#);
+    let inmail = daemon.enqueue(&message("acc_1", &format!(r#""users_ids":"ACoA1",{INMAIL}"#))).await;
+    let named = daemon.enqueue(&message("acc_1", r#""users_ids":"https://www.linkedin.com/in/ada""#)).await;
+    let start = daemon.enqueue(&message("acc_1", r#""users_ids":"ACoA2""#)).await;
+    let first = daemon.enqueue(&message("acc_1", r#""chat_id":"c""#)).await;
+    for (id, said) in [(&inmail, "the InMail credits"), (&named, "the profile of")] {
+        let failed = daemon.becomes(id, "failed").await;
+        let error = failed["error"].as_str().unwrap();
+        assert!(error.starts_with(said) && error.contains(KIND), "{failed}");
+        assert_eq!((&failed["reason"], &failed["attempts"]), (&json!("refused"), &json!([])));
+    }
+    let sent = daemon.becomes(&start, "sent").await;
+    assert!(sent["route"].as_str().unwrap().starts_with("new chat: the look-up was refused: "), "{sent}");
+    daemon.becomes(&first, "sent").await;
+    let follow_up = r#"{"account_id":"acc_1","chat_id":"c","text":"again","campaign":"k"}"#;
+    let failed = daemon.becomes(&daemon.enqueue(follow_up).await, "failed").await;
+    assert!(failed["error"].as_str().unwrap().starts_with("the chat cannot be read for an answer: "));
+    let other = daemon.enqueue(&message("acc_2", r#""chat_id":"d""#)).await;
+    daemon.becomes(&other, "sent").await;
+    // Only accounts with messages to send are read.
+    daemon.enqueue(&message("acc_2", r#""chat_id":"f","not_before":"2099-01-01T00:00:00Z""#)).await;
+    let account = async || {
+        let calls = env.sandbox.world().calls();
+        calls.iter().any(|call| call.endpoint == Endpoint::GetAccount)
+    };
+    assert!(eventually(account).await, "the account data is read as well");
+    let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!(status["key_refused"], serde_json::Value::Null, "{status}");
+
+    // The same answer to a send is about the key.
+    env.sandbox.fault(refusal(Endpoint::SendMessage, 403, KIND, "This key may not send."));
+    daemon.enqueue(&message("acc_2", r#""chat_id":"e""#)).await;
+    let is_refused = async || !daemon.get("/v1/status").await.1["key_refused"].is_null();
+    assert!(eventually(is_refused).await);
 }

@@ -239,6 +239,18 @@ async fn failure(client: &Unipile) -> (String, Option<DownCause>, Option<Hold>) 
     (problem.kind, down, hold)
 }
 
+/// An answer in the error format of the API.
+fn error(status: u16, error_type: &str) -> Fault {
+    Fault::new(FaultKind::Error {
+        status,
+        error_type: error_type.into(),
+        title: "No".into(),
+        detail: "refused".into(),
+        retry_after: None,
+        delivered: false,
+    })
+}
+
 #[tokio::test]
 async fn each_failure_says_what_it_stops_and_shows_nothing() {
     let (sandbox, client) = sandbox().await;
@@ -254,6 +266,14 @@ async fn each_failure_says_what_it_stops_and_shows_nothing() {
         (Fault::gateway(502, false), "outboxd/untyped_answer", None, None),
         (Fault::disconnected(), "provider/invalid_authorization", Some(DownCause::Disconnected), None),
         (Fault::restricted(), "api/account_restricted", Some(DownCause::Restricted), None),
+        (
+            error(401, "api/insufficient_permissions"),
+            "api/insufficient_permissions",
+            Some(DownCause::Key),
+            None,
+        ),
+        // The key lacks a right for this read, which says nothing about sends.
+        (error(403, "api/insufficient_permissions"), "api/insufficient_permissions", None, None),
         (Fault::new(FaultKind::Cut { delivered: false }), "outboxd/no_answer", None, None),
         (Fault::new(FaultKind::HalfAnswer { delivered: true }), "outboxd/broken_answer", None, None),
         (Fault::gateway(200, false), "outboxd/untyped_success", None, None),
