@@ -204,6 +204,12 @@ impl ProviderError {
         }
     }
 
+    /// Returns whether the answer may mean that Unipile does not have the account at all. It has one type for that, for
+    /// inboxes and for whatever else it does not have.
+    pub fn may_mean_the_account(&self) -> bool {
+        matches!(self.kind.as_str(), "api/resource_not_found" | "api/gone")
+    }
+
     /// Returns whether the provider itself, not Unipile, reported too many requests.
     pub fn is_throttling(&self) -> bool {
         self.kind == "provider/too_many_requests"

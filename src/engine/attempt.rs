@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use super::Shared;
 use super::api_guard::Kind;
+use super::missing_account;
 use super::preflight;
 use super::promises;
 use super::run::{AccountRun, Wake};
@@ -100,7 +101,7 @@ pub(super) async fn attempt(
                 promises::call_begins(shared, &run.id, pace);
                 let reply = make(shared, call).await;
                 let blame = open_call.ended(reply.outcome.problem());
-                (reply, blame)
+                (missing_account::understood(shared, run, reply).await, blame)
             }
             None => (not_called(), Blame::default()),
         };

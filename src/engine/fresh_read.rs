@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::Shared;
 use super::api_guard::Kind;
+use super::missing_account::{self, Known};
 use super::run::{AccountRun, Wake};
 use crate::domain::account::Down;
 use crate::domain::observed::Unread;
@@ -126,6 +127,19 @@ pub(super) async fn failed(
     }
     if limited(shared, run, &unread, now).await? {
         return Ok(Failed::Elsewhere);
+    }
+    if unread.problem.may_mean_the_account() {
+        match missing_account::ask(shared, run).await {
+            Known::Exists => {}
+            Known::Down(cause, problem) => {
+                let down = Down { cause, since: now, problem: problem.to_string() };
+                shared.store.note_down(run.id.clone(), down).await?;
+                return Ok(Failed::Elsewhere);
+            }
+            Known::Unknown => {
+                return Ok(Failed::Until { until: again_at(run, now), problem: *unread.problem });
+            }
+        }
     }
     if unread.problem.is_final() {
         run.preflight.failed = 0;

@@ -19,6 +19,7 @@ mod forecast_sums;
 mod fresh_read;
 mod ledger;
 mod live;
+mod missing_account;
 mod other_chats;
 mod pace;
 mod poll;

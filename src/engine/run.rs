@@ -48,6 +48,8 @@ pub(super) struct AccountRun {
     pub(super) lost_call: bool,
     /// The preflight results for the next message.
     pub(super) preflight: KeptPreflight,
+    /// Until when on the monotonic clock the account is known to exist at Unipile, if it was read for that.
+    pub(super) exists_until: Option<Duration>,
     /// The policy of the last step.
     policy: Option<Arc<Policy>>,
     /// What the account last waited for, if that ends for many accounts at one moment.
@@ -75,6 +77,7 @@ impl AccountRun {
             plan: None,
             lost_call: false,
             preflight,
+            exists_until: None,
             policy: None,
             waited_for: None,
             sent,

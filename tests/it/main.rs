@@ -57,6 +57,7 @@ mod limits_doors;
 mod message_commands;
 mod messages_doc;
 mod metrics;
+mod missing_account;
 mod month;
 mod multipart;
 mod needs;
