@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::error::ApiError;
 use super::{Answer, App, AppState};
+use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
-use crate::store::{DownAccount, Hook, Totals};
+use crate::store::{DownAccount, Hook, Resting, Totals};
 use crate::types::Time;
 use crate::types::notice::{Notice, Notices};
 
@@ -27,6 +28,8 @@ pub(super) struct Facts {
     pub(super) totals: Totals,
     /// The first accounts that are down.
     pub(super) down: Vec<DownAccount>,
+    /// The accounts that rest with messages to send.
+    resting: Vec<Resting>,
     /// The receivers of events that are disabled or fail.
     receivers: Vec<Hook>,
     /// Why a row could not be written just now, if that was tried.
@@ -36,11 +39,12 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) async fn read(state: &AppState) -> Result<Self, ApiError> {
         let (totals, down) = (state.store.totals().await?, state.store.accounts_down().await?);
+        let resting = state.store.accounts_resting(state.engine.now()).await?;
         let configured = state.hooks();
         let mut receivers =
             if configured.is_empty() { Vec::new() } else { state.store.hooks_in_trouble().await? };
         receivers.retain(|hook| configured.iter().any(|one| one.name == hook.name));
-        Ok(Self { totals, down, receivers, unwritable: None })
+        Ok(Self { totals, down, resting, receivers, unwritable: None })
     }
 
     /// Reads the same, and tries to write a row: without messages to send, nothing else notices a full disk.
@@ -73,8 +77,10 @@ pub(super) fn collect(state: &AppState, facts: &Facts) -> Vec<Notice> {
     found.extend(storage(state, facts));
     found.extend(everything(state, &facts.totals));
     found.extend(facts.down.iter().map(account_down));
+    found.extend(facts.resting.iter().filter(|rest| rest.reason == Reason::Failures).map(failures));
     found.extend(review(&facts.totals));
     found.extend(paused(state, &facts.totals));
+    found.extend(facts.resting.iter().filter(|rest| rest.reason == Reason::Cooldown).map(cooldown));
     found.extend(config_refused(state));
     found.extend(webhooks(state));
     found.extend(webhooks_unreadable(state));
@@ -148,6 +154,41 @@ fn account_down(account: &DownAccount) -> Notice {
     let to_do = format!("fix {id} at Unipile, then: outboxd resume {id}");
     let found = notice("account_down", what, to_do).since(Some(down.since));
     Notice { account_id: Some(id.clone()), ..found }
+}
+
+fn failures(resting: &Resting) -> Notice {
+    let (subject, when) = resting_accounts(resting);
+    let only = only_account(resting);
+    let to_do = format!(
+        "read the last errors: outboxd list --state failed; when the cause is fixed: outboxd resume {} --lift-hold",
+        only.as_deref().unwrap_or("ACCOUNT")
+    );
+    let what = format!("{subject} after several failures in a row; {when}");
+    Notice { account_id: only, ..notice("account_failures", what, to_do) }
+}
+
+fn cooldown(resting: &Resting) -> Notice {
+    let (subject, when) = resting_accounts(resting);
+    let what = format!("{subject} because LinkedIn throttled what was sent; {when}");
+    let to_do = "wait; if it happens again, lengthen the gap";
+    let found = notice("account_cooldown", what, to_do);
+    Notice { needs_person: false, account_id: only_account(resting), ..found }
+}
+
+/// Returns which accounts rest, and when they go on.
+fn resting_accounts(resting: &Resting) -> (String, String) {
+    let (n, named, until) = (resting.accounts, resting.first.join(", "), time_text(resting.until));
+    match n - resting.first.len() {
+        0 if n == 1 => (format!("{named} rests"), format!("it goes on at {until}")),
+        0 => (format!("{n} accounts ({named}) rest"), format!("the first goes on at {until}")),
+        more => {
+            (format!("{n} accounts ({named} and {more} more) rest"), format!("the first goes on at {until}"))
+        }
+    }
+}
+
+fn only_account(resting: &Resting) -> Option<String> {
+    resting.first.first().filter(|_| resting.accounts == 1).cloned()
 }
 
 fn review(totals: &Totals) -> Option<Notice> {
@@ -248,7 +289,7 @@ pub(super) fn next(notices: &[Notice]) -> Option<&Notice> {
 }
 
 /// The kinds that keep messages from being sent.
-const BEFORE_SENDING: [&str; 10] = [
+const BEFORE_SENDING: [&str; 11] = [
     "promise_broken",
     "storage_locked",
     "storage",
@@ -257,6 +298,7 @@ const BEFORE_SENDING: [&str; 10] = [
     "api_unreachable",
     "api_trial",
     "account_down",
+    "account_failures",
     "review",
     "paused",
 ];

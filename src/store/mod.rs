@@ -94,7 +94,7 @@ pub(crate) use views::events::{EVENT_PAGE, EventRange, EventTail};
 pub(crate) use views::gauges::Gauges;
 pub(crate) use views::people::{InboundMessage, PersonOnAccount};
 pub(crate) use views::stops::StopFilter;
-pub(crate) use views::totals::DownAccount;
+pub(crate) use views::totals::{DownAccount, Resting};
 
 /// A statement with its values.
 type Statement = Query<'static, Sqlite, SqliteArguments>;

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::Time;
 
 /// Every kind of notice, the most urgent first.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 21] = [
     "promise_broken",
     "storage_locked",
     "storage",
@@ -15,8 +15,10 @@ pub const KINDS: [&str; 19] = [
     "api_unreachable",
     "api_trial",
     "account_down",
+    "account_failures",
     "review",
     "paused",
+    "account_cooldown",
     "config_refused",
     "webhooks_refused",
     "webhooks_unreadable",

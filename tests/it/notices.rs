@@ -80,6 +80,61 @@ async fn notices_are_the_same_behind_every_door_and_end_when_a_person_acts() {
     );
 }
 
+/// Notices name accounts that rest for a day: one for all that failed, and one for those that were throttled.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_that_rest_with_messages_to_send_are_named() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_COOLDOWN_FAILURES", "1");
+    let daemon = env.serve().await;
+    let refused = || FaultKind::Error {
+        status: 403,
+        error_type: "provider/insufficient_permissions".into(),
+        title: "No".into(),
+        detail: "refused".into(),
+        retry_after: None,
+        delivered: false,
+    };
+    let two = async |account: &str, fault: Fault| {
+        env.sandbox.fault(fault.on(account));
+        for chat in ["c1", "c2"] {
+            let message = json!({ "account_id": account, "chat_id": chat, "text": "x" });
+            daemon.enqueue(&message.to_string()).await;
+        }
+    };
+    let of = async |kind: &str, part: &str| {
+        let mut found = Value::Null;
+        let is_there = eventually(async || {
+            let (_, answer) = daemon.get("/v1/notices").await;
+            let all = answer["data"].as_array().unwrap();
+            found = all.iter().find(|notice| notice["kind"] == kind).cloned().unwrap_or_default();
+            found["what"].as_str().is_some_and(|what| what.contains(part))
+        });
+        assert!(is_there.await, "{kind}: {part}: {found}");
+        found
+    };
+    two("acc_2", Fault::new(refused())).await;
+    let one = of("account_failures", "acc_2 rests after several failures in a row; it goes on at ").await;
+    assert_eq!((&one["account_id"], &one["needs_person"]), (&json!("acc_2"), &json!(true)), "{one}");
+    assert!(one["to_do"].as_str().unwrap().ends_with("outboxd resume acc_2 --lift-hold"), "{one}");
+    for account in ["acc_3", "acc_4", "acc_5"] {
+        two(account, Fault::new(refused())).await;
+    }
+    let four = of("account_failures", "4 accounts (acc_2, acc_3, acc_4 and 1 more) rest after ").await;
+    assert_eq!(four["account_id"], Value::Null, "{four}");
+    two("acc_6", Fault::provider_429()).await;
+    let throttled = of("account_cooldown", "acc_6 rests because LinkedIn throttled ").await;
+    assert_eq!(throttled["needs_person"], json!(false), "{throttled}");
+    let (_, status) = daemon.get("/v1/status").await;
+    assert!(status["next_step"].as_str().unwrap().starts_with("4 accounts (acc_2"), "{status}");
+    let (_, metrics) = daemon.get("/metrics").await;
+    let metrics = metrics.as_str().unwrap().to_owned();
+    assert!(metrics.contains("outboxd_notices{kind=\"account_failures\"} 1"), "{metrics}");
+    for account in ["acc_2", "acc_3", "acc_4", "acc_5"] {
+        daemon.post(&format!("/v1/accounts/{account}/resume"), r#"{"lift_hold": true}"#).await;
+    }
+    let is_over = async || !kinds(&daemon).await.contains(&"account_failures".to_owned());
+    assert!(eventually(is_over).await, "{:?}", kinds(&daemon).await);
+}
+
 /// The dashboard shows each notice that needs a person, with what to do, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dashboard_shows_what_needs_a_person_once() {

@@ -9,6 +9,8 @@ use sqlx::{AssertSqlSafe, Row};
 use super::accounts::{Counts, read_counts};
 use crate::domain::account::{Daemon, Down};
 use crate::domain::outcome::DownCause;
+use crate::domain::reason::Reason;
+use crate::domain::time_text;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
 
@@ -29,6 +31,21 @@ pub(crate) struct DownAccount {
     pub down: Down,
 }
 
+/// The accounts with waiting messages that rest for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Resting {
+    pub reason: Reason,
+    /// How many there are.
+    pub accounts: usize,
+    /// The ids of the first ones.
+    pub first: Vec<String>,
+    /// When the first of them goes on.
+    pub until: Timestamp,
+}
+
+/// How many accounts that rest are named.
+const NAMED: usize = 3;
+
 /// Totals of the whole queue.
 #[derive(Debug, Clone)]
 pub struct Totals {
@@ -43,6 +60,11 @@ pub struct Totals {
 }
 
 pub(in crate::store) const DOWN: &str = "SELECT id, down_cause, down_at, down_problem FROM accounts INDEXED BY accounts_down WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
+
+/// Reads only accounts that have something to send: among the others, a rest keeps nothing.
+const RESTING: &str = "SELECT id, hold_reason, hold_until FROM accounts INDEXED BY accounts_by_attention \
+     WHERE attention < 2 AND hold_until > ?1 AND hold_reason IN ('failures', 'cooldown') AND down_cause IS NULL \
+     ORDER BY attention, id LIMIT 10000";
 
 /// The statement behind [`Store::totals`].
 pub(in crate::store) fn totals_sql() -> String {
@@ -85,6 +107,27 @@ impl Store {
             Ok(DownAccount { id: row.try_get("id")?, down: Down { cause, since, problem } })
         };
         sqlx::query(DOWN).fetch_all(&self.inner.readers).await?.iter().map(read).collect()
+    }
+
+    /// Returns the accounts with waiting messages that rest at `now` after failures in a row, or because the provider
+    /// throttled them. An account that is down is not among them.
+    pub(crate) async fn accounts_resting(&self, now: Timestamp) -> Result<Vec<Resting>> {
+        let mut found: Vec<Resting> = Vec::new();
+        for row in sqlx::query(RESTING).bind(time_text(now)).fetch_all(&self.inner.readers).await? {
+            let (id, code): (String, &str) = (row.try_get("id")?, row.try_get("hold_reason")?);
+            let reason = Reason::parse(code).ok_or_else(|| rows::corrupt("hold_reason", code))?;
+            let until = rows::required_time(&row, "hold_until")?;
+            let Some(known) = found.iter_mut().find(|known| known.reason == reason) else {
+                found.push(Resting { reason, accounts: 1, first: vec![id], until });
+                continue;
+            };
+            known.accounts += 1;
+            known.until = known.until.min(until);
+            if known.first.len() < NAMED {
+                known.first.push(id);
+            }
+        }
+        Ok(found)
     }
 
     async fn producers(&self) -> Result<Vec<Producer>> {
