@@ -153,14 +153,9 @@ fn is_accounts_fault(outcome: &Outcome, blame: Blame) -> bool {
             match problem.heard() {
                 Heard::Trouble => blame.is_own,
                 Heard::Neither => false,
-<<<<<<< HEAD
                 Heard::Answer if problem.is_provider_trouble() => blame.is_own,
-                // Another request conflicts with it, which concerns the message.
-                Heard::Answer => !problem.kind.ends_with("/conflict"),
-=======
                 // Another request conflicts with it, or something does not exist, which concerns the message.
                 Heard::Answer => !problem.kind.ends_with("/conflict") && !problem.may_mean_the_account(),
->>>>>>> 7ff2fc4 (An account that Unipile does not have stops and keeps its messages)
             }
         }
         // These have rests of their own.

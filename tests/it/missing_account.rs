@@ -27,7 +27,7 @@ async fn down(daemon: &Daemon) -> Value {
     let mut found = Value::Null;
     let is_down = eventually(async || {
         let (_, answer) = daemon.get("/v1/notices").await;
-        let notices = answer["data"].as_array().unwrap().clone();
+        let notices = answer["data"].as_array().expect("rows").clone();
         found = notices.into_iter().find(|notice| notice["kind"] == "account_down").unwrap_or_default();
         !found.is_null()
     });
