@@ -61,9 +61,9 @@ pub struct Totals {
 
 pub(in crate::store) const DOWN: &str = "SELECT id, down_cause, down_at, down_problem FROM accounts INDEXED BY accounts_down WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
 
-/// Reads only accounts that have something to send: among the others, a rest keeps nothing.
-const RESTING: &str = "SELECT id, hold_reason, hold_until FROM accounts INDEXED BY accounts_by_attention \
-     WHERE attention < 2 AND hold_until > ?1 AND hold_reason IN ('failures', 'cooldown') AND down_cause IS NULL \
+/// Of accounts that have something to send: among the others, a rest keeps nothing.
+const RESTING: &str = "SELECT id, hold_reason, hold_until FROM accounts INDEXED BY accounts_resting \
+     WHERE hold_until > ?1 AND attention < 2 AND hold_reason IN ('failures', 'cooldown') AND down_cause IS NULL \
      ORDER BY attention, id LIMIT 10000";
 
 /// The statement behind [`Store::totals`].
