@@ -11,9 +11,11 @@ mod commands;
 mod ended_stops;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use jiff::Timestamp;
 
 use crate::domain::attachment::Blob;
@@ -82,15 +84,11 @@ impl Intake {
         let is_busy = self.gathering.found(waited, batch.admissions.len());
         while batch.is_full {
             rows = (rows * 2).min(MOST_ROWS);
-            let Self { state, inserts, woken, .. } = self;
-            // Wake them at once: the next rows may take long to arrive.
-            let (admitted, following) =
-                tokio::join!(take(state, woken, batch, true), next(state, inserts, rows));
-            if !admitted? {
+            let Some(following) = self.take_and_read(batch, rows).await? else {
                 self.inserts.look_again();
                 return Ok(());
-            }
-            batch = following?;
+            };
+            batch = following;
         }
         if !take(&self.state, &mut self.woken, batch, is_busy).await? {
             self.inserts.look_again();
@@ -101,6 +99,23 @@ impl Intake {
             self.inserts.look_now();
         }
         Ok(())
+    }
+
+    /// Takes in these rows while the next ones are read. Returns the next, which may take long to arrive; `None` if these
+    /// must be read again.
+    async fn take_and_read(&mut self, batch: Batch, most: u32) -> Result<Option<Batch>, StoreError> {
+        let Self { state, inserts, woken, .. } = self;
+        let (taken, following) = (pin!(take(state, woken, batch, true)), pin!(next(state, inserts, most)));
+        Ok(match select(taken, following).await {
+            Either::Left((taken, following)) => match taken? {
+                true => Some(following.await?),
+                false => None,
+            },
+            Either::Right((following, taken)) => match taken.await? {
+                true => Some(following?),
+                false => None,
+            },
+        })
     }
 }
 
