@@ -4,8 +4,8 @@
 //! Steps call [`ApiGuard::ask`] and end if no permit is ready: the guard keeps their account's place and wakes it.
 //! Tasks that read (`reconcile.rs`, `account_sync.rs`, `poll.rs`) wait in [`ApiGuard::wait`]. One task, the pump (`pump.rs`),
 //! sleeps until the next permit or probe, however many requests wait. The rates are in `rates.rs`, the order in
-//! `permits.rs`, and the handling of failed calls in `call.rs` and `breaker.rs`. None of it carries a promise: a restart forgets
-//! it.
+//! `permits.rs`, and the handling of failed calls in `call.rs` and `breaker.rs`, of typing indicators in `typing.rs`. None of it
+//! carries a promise: a restart forgets it.
 
 mod breaker;
 mod call;
