@@ -145,7 +145,6 @@ fn door_parts(
     }
 }
 
-/// Opens the queue, and adds a row for each account that the configuration names.
 /// Opens the queue and binds the sockets. A daemon that cannot be reached must not start: it would send, or leave a new queue.
 async fn open(settings: &Settings, now: Timestamp) -> anyhow::Result<(Store, Listeners)> {
     if let Ok(false) = Store::exists(&settings.store.path) {
@@ -155,6 +154,7 @@ async fn open(settings: &Settings, now: Timestamp) -> anyhow::Result<(Store, Lis
     Ok((open_store(settings, now).await?, Listeners::bind(settings).await?))
 }
 
+/// Opens the queue, and adds a row for each account that the configuration names.
 async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store> {
     let options = StoreOptions { path: settings.store.path.clone(), readers: settings.store.readers };
     let store = Store::open(&options, now).await.map_err(|error| match place::refused(&error) {

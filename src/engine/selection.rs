@@ -147,11 +147,12 @@ pub(super) async fn selected(
 /// Returns what is known only while running, except the typing indicator.
 pub(super) fn live(shared: &Shared, account: &AccountId, asker: Asker) -> Live {
     let Busy { trial_until, busy_until, silent_until } = shared.api.busy(account);
+    let health = shared.api.health();
     // People see that a trial comes first, although the account does not wait for a permit yet, because of its gap.
-    let trial_until = trial_until.or_else(|| shared.api.health().trial_at.filter(|_| asker != Asker::Engine));
+    let trial_until = trial_until.or(health.trial_at.filter(|_| asker != Asker::Engine));
     Live {
         storage_failing_until: shared.storage_trouble().map(|trouble| trouble.next_try_at),
-        api_unreachable_until: shared.api.health().unreachable_until.or(silent_until),
+        api_unreachable_until: health.unreachable_until.or(silent_until),
         api_trial_until: trial_until,
         api_busy_until: busy_until,
         typing_until: None,
